@@ -1,0 +1,5 @@
+"""Parse, call, print."""
+
+
+def main() -> int:
+    return 0
