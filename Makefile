@@ -1,0 +1,47 @@
+# Everything runs in .venv, made on first use with the exact versions of constraints.txt.
+# Needs Python 3.11 or newer with pip and venv. Choose another interpreter with PYTHON=…, another environment with VENV=…
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+DEMO_MINUTES ?= 7
+export OMP_NUM_THREADS ?= $(shell nproc)
+
+.PHONY: demo test slow lint docs bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd]'
+	touch $@
+
+demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, evaluate
+	$(BIN)/ambient-mri train --data brain_demo --preset tiny --minutes $(DEMO_MINUTES) --seed 0 --out $(DEMO)/train
+	$(BIN)/ambient-mri sample $(DEMO)/train/bundle -n 16 --out $(DEMO)/samples
+	$(BIN)/ambient-mri data simulate brain_demo --coils 4 --acceleration 4 --noise 0.02 --limit 2 --out $(DEMO)/scans
+	$(BIN)/ambient-mri reconstruct $(DEMO)/train/bundle $(DEMO)/scans/*.h5 --out $(DEMO)/reconstructions
+	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 \
+	    --json $(DEMO)/evaluation.json --html $(DEMO)/evaluation.html
+	@echo; echo 'Pictures and pages:'
+	@find $(DEMO) -name '*.png' -o -name '*.html' | sort | sed 's|^|  |'
+
+test: $(VENV)/.installed  ## everything but the trainings of minutes
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict --site-dir site
+
+bench: $(VENV)/.installed
+	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(DEMO) site build dist
