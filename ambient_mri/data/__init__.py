@@ -1,0 +1,1 @@
+"""Data: specs, readers, splits, simulated scans, and the demo cohort."""
