@@ -1,7 +1,7 @@
 # Everything runs in .venv, made on first use with the exact versions of constraints.txt.
 # Needs Python 3.11 or newer with pip and venv. Choose another interpreter with PYTHON=…, another environment with VENV=…
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo

@@ -1,5 +1,392 @@
-"""Parse, call, print."""
+"""Parse, call, print: the `ambient-mri` program.
+
+Nothing heavy is imported before a subcommand runs, so that `--help` answers at once. Exit codes: 0 done,
+2 input that cannot be used (one line on standard error says what and what to do), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import ambient_mri
+from ambient_mri.errors import InputError
+
+if TYPE_CHECKING:
+    from ambient_mri.data.spec import DataSpec
+
+METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled")
+TRAINING_METHODS = ("ambient", "unweighted", "naive")
+
+REMEDIES = {
+    errno.ENOSPC: "Free some space or choose another --out",
+    errno.EDQUOT: "Free some space or choose another --out",
+    errno.ENOENT: "Check the path",
+    errno.EACCES: "Check the permissions or choose another --out",
+    errno.EROFS: "Choose an --out that can be written",
+}
 
 
-def main() -> int:
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is one line and exit code 2, like every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}. See `{self.prog} --help`\n")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _noise(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a noise level (0 or more)")
+    return value
+
+
+def _accelerations(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if not all(1 <= value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"{text}: accelerations are numbers of at least 1, such as 2,4,8")
+    return values
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in METHODS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(METHODS)}")
+    return names
+
+
+def _device(name: str) -> str:
+    """`name`, or a clear refusal where this machine has no such device."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as problem:
+        raise InputError(
+            f"device {name!r} cannot be used",
+            where="--device",
+            remedy="Choose cpu; `ambient-mri doctor` lists what is there",
+        ) from problem
+    return name
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from ambient_mri.prior.training import TrainOptions, dry_run
+    from ambient_mri.prior.training import train as run
+
+    options = TrainOptions(
+        data=arguments.data,
+        out=arguments.out,
+        minutes=arguments.minutes,
+        steps=arguments.steps,
+        preset=arguments.preset,
+        seed=arguments.seed,
+        precision=arguments.precision,
+        init=arguments.init,
+        device=_device(arguments.device),
+        method=arguments.method,
+    )
+    if arguments.dry_run:
+        print("\n".join(dry_run(options)))
+    else:
+        bundle = run(options)
+        if os.environ.get("RANK", "0") == "0":
+            print(bundle)
     return 0
+
+
+def sample(arguments: argparse.Namespace) -> int:
+    from ambient_mri.sampling.prior_samples import sample_to_folder
+
+    print(
+        sample_to_folder(
+            arguments.bundle,
+            arguments.number,
+            arguments.out,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+            device=_device(arguments.device),
+        )
+    )
+    return 0
+
+
+def reconstruct(arguments: argparse.Namespace) -> int:
+    from ambient_mri.reconstruction.batch import reconstruct as run
+
+    results = run(
+        arguments.bundle, arguments.files, arguments.out, method=arguments.method, device=_device(arguments.device)
+    )
+    for result in results:
+        print(result)
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.spec import load_spec
+    from ambient_mri.reconstruction.evaluate import evaluate as run
+    from ambient_mri.report import evaluation_json, evaluation_page, evaluation_text
+
+    evaluation = run(
+        arguments.bundle,
+        load_spec(arguments.data),
+        split=arguments.split,
+        accelerations=arguments.acceleration,
+        methods=arguments.methods,
+        limit=arguments.limit,
+        device=_device(arguments.device),
+        seed=arguments.seed,
+        progress=_say,
+    )
+    print(evaluation_text(evaluation))
+    for path, make in ((arguments.json, evaluation_json), (arguments.html, evaluation_page)):
+        if path is not None:
+            _write(path, make(evaluation))
+            print(path)
+    return 0
+
+
+def data_list(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.spec import list_specs
+
+    specs = list_specs()
+    width = max((len(spec.name) for spec in specs), default=0)
+    for spec in specs:
+        print(f"{spec.name:{width}}  {spec.title} ({spec.licence})")
+    return 0
+
+
+def data_check(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.check import check
+
+    print("\n".join(check(_spec(arguments))))
+    return 0
+
+
+def data_show(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.contact_sheet import contact_sheet
+    from ambient_mri.data.dataset import open_scans
+
+    spec = _spec(arguments)
+    out = arguments.out or Path(f"{spec.name}.png")
+    scans = open_scans(spec, arguments.split, limit=arguments.number)
+    print(contact_sheet(scans, out, count=arguments.number))
+    return 0
+
+
+def data_simulate(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.prospective import simulate_files
+
+    print(
+        simulate_files(
+            _spec(arguments),
+            coils=arguments.coils,
+            acceleration=arguments.acceleration,
+            noise_std=arguments.noise,
+            out=arguments.out,
+            seed=arguments.seed,
+            limit=arguments.limit,
+        )
+    )
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from ambient_mri.doctor import report
+
+    lines, usable = report()
+    print("\n".join(lines))
+    return 0 if usable else 2
+
+
+def _spec(arguments: argparse.Namespace) -> DataSpec:
+    from ambient_mri.data.spec import load_spec
+
+    return load_spec(arguments.spec)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ambient-mri", description=ambient_mri.__doc__.partition("\n")[0] if ambient_mri.__doc__ else ""
+    )
+    parser.add_argument("--version", action="version", version=f"ambient-mri {ambient_mri.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    add = commands.add_parser("train", help="learn a prior from corrupted scans; the same command resumes")
+    add.set_defaults(run=train)
+    add.add_argument("--data", required=True, metavar="SPEC", help="a name from `data list` or a YAML file")
+    add.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="default: %(default)s")
+    add.add_argument("--minutes", type=_positive, metavar="M", help="stop after M minutes of training")
+    add.add_argument("--steps", type=_count, metavar="N", help="stop after N steps")
+    add.add_argument("--preset", choices=("tiny", "small", "base"), default="small", help="default: %(default)s")
+    add.add_argument(
+        "--method",
+        choices=TRAINING_METHODS,
+        default="ambient",
+        help="ambient, or what it is compared with: naive (no further corruption), unweighted",
+    )
+    add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
+    _common(add)
+
+    add = commands.add_parser("sample", help="draw images from a trained prior")
+    add.set_defaults(run=sample)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("-n", "--number", type=_count, default=64, help="default: %(default)s")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--steps", type=_count, default=18, help="noise levels of the sampler, default: %(default)s")
+    add.add_argument("--batch-size", type=_count, default=16, help="default: %(default)s; changes no sample")
+    _common(add)
+
+    add = commands.add_parser("reconstruct", help="fastMRI HDF5 files to NIfTI, HDF5 and PNG")
+    add.set_defaults(run=reconstruct)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--method", choices=METHODS, default="one-step", help="default: %(default)s")
+    _common(add, seed=False)
+
+    add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
+    add.set_defaults(run=evaluate)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", required=True, metavar="SPEC")
+    add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
+    add.add_argument("--acceleration", type=_accelerations, default=(2.0, 4.0, 8.0), metavar="R,R,…")
+    add.add_argument("--methods", type=_methods, default=METHODS, metavar="M,M,…", help=f"default: {','.join(METHODS)}")
+    add.add_argument("--limit", type=_count, metavar="N", help="at most N slices")
+    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    _common(add)
+
+    _data_commands(commands.add_parser("data", help="list, check, show or simulate data sets"))
+
+    add = commands.add_parser("doctor", help="versions, device, threads, optional parts, data found")
+    add.set_defaults(run=doctor)
+    return parser
+
+
+def _data_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add = commands.add_parser("list", help="the data specs that this installation carries")
+    add.set_defaults(run=data_list)
+
+    add = commands.add_parser("check", help="read a spec and the files it names")
+    add.set_defaults(run=data_check)
+    add.add_argument("spec", metavar="SPEC")
+
+    add = commands.add_parser("show", help="a contact sheet of what was measured (never of truth)")
+    add.set_defaults(run=data_show)
+    add.add_argument("spec", metavar="SPEC")
+    add.add_argument("--out", type=Path, metavar="FILE", help="default: SPEC.png")
+    add.add_argument("--split", choices=("train", "validation", "test"), default="train", help="default: %(default)s")
+    add.add_argument("-n", "--number", type=_count, default=16, help="slices to show, default: %(default)s")
+
+    add = commands.add_parser("simulate", help="write undersampled fastMRI-format files that hold no clean data")
+    add.set_defaults(run=data_simulate)
+    add.add_argument("spec", metavar="SPEC")
+    add.add_argument("--coils", type=_count, default=4, help="default: %(default)s")
+    add.add_argument("--acceleration", type=_positive, default=4.0, metavar="R", help="default: %(default)s")
+    add.add_argument(
+        "--noise",
+        type=_noise,
+        default=0.02,
+        metavar="SIGMA",
+        help="standard deviation per real component where the image has .5, default: %(default)s",
+    )
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--limit", type=_count, metavar="N", help="at most N files")
+    add.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _common(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    if seed:
+        parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _log_to_stderr() -> None:
+    """Progress goes to standard error; only the first process of a torchrun speaks."""
+    logger = logging.getLogger("ambient_mri")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+
+
+def _sentence(problem: Exception) -> str | None:
+    """One line for input that cannot be used or what the system refused; None for a fault of the program."""
+    if isinstance(problem, InputError):
+        return str(problem)
+    if isinstance(problem, OSError):
+        where = f"{problem.filename}: " if problem.filename else ""
+        if problem.errno in REMEDIES:
+            return f"{where}{os.strerror(problem.errno)}. {REMEDIES[problem.errno]}"
+        return f"{where}{problem.strerror or problem}"
+    # PyTorch, safetensors and HDF5 report a full disk as an error of their own.
+    if any(sign in str(problem) for sign in ("No space left on device", "PytorchStreamWriter failed writing")):
+        return f"{os.strerror(errno.ENOSPC)}. {REMEDIES[errno.ENOSPC]}"
+    return None
+
+
+def _fail(sentence: str) -> int:
+    _say("ambient-mri: error: " + " ".join(sentence.split()))
+    return 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code. AMBIENT_MRI_TRACEBACK=1 shows where an error came from."""
+    arguments = _parser().parse_args(argv)
+    _log_to_stderr()
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as problem:
+        sentence = _sentence(problem)
+        if sentence is None or os.environ.get("AMBIENT_MRI_TRACEBACK"):
+            raise
+        return _fail(sentence)
