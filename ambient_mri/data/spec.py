@@ -1,0 +1,296 @@
+"""Data specs: one YAML file a data set, validated; a spec can never name a clean image."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError, model_validator
+
+from ambient_mri.data.facts import AcquisitionFacts, Facts, FastMRI, Law, Source, SplitFacts
+from ambient_mri.errors import InputError
+
+if TYPE_CHECKING:
+    from ambient_mri.corruption import FurtherCorruption
+    from ambient_mri.data.simulation import Acquisition
+    from ambient_mri.patterns import Pattern
+
+CLEAN_TARGETS = frozenset(
+    (
+        *("clean", "clean_image", "clean_images", "ground_truth", "label", "labels", "reconstruction_esc"),
+        *("reconstruction_rss", "reference", "reference_image", "target", "targets", "truth"),
+    )
+)
+"""Names of clean images in data sets and configurations; no spec may hold one."""
+
+
+class DataSpec(Facts):
+    """A data set: where its files are, how they were acquired, who is kept for evaluation."""
+
+    name: str
+    title: str
+    licence: str
+    source: Source
+    acquisition: AcquisitionFacts
+    split: SplitFacts
+
+    @model_validator(mode="after")
+    def _fits_source(self) -> DataSpec:
+        source, acquisition = self.source, self.acquisition
+        if not isinstance(source, FastMRI):
+            if acquisition.noise_std is None:
+                raise ValueError("acquisition.noise_std is needed: there are no acquired samples to estimate it from")
+            if acquisition.domain == "kspace" and acquisition.coils is None:
+                raise ValueError("acquisition.coils is needed to simulate k-space")
+            if acquisition.pattern.kind == "from_files":
+                raise ValueError(f"acquisition.pattern from_files: {source.kind} files carry no masks; state a law")
+            return self
+        if acquisition.domain == "image":
+            raise ValueError("acquisition.domain image: fastMRI files hold k-space")
+        if acquisition.phase != "none":
+            raise ValueError("acquisition.phase: acquired k-space has its own phase; leave the key out")
+        if acquisition.coils != 1 and acquisition.sensitivity_maps == "known":
+            raise ValueError("acquisition.sensitivity_maps: no file of this kind carries maps; state espirit")
+        if acquisition.pattern.kind in ("random_points", "poisson_disc") and source.remove_oversampling:
+            raise ValueError("source.remove_oversampling mixes readout samples; state false with a pattern of points")
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether k-space (or the corruption of pixels) was simulated from images."""
+        return self.source.simulated if isinstance(self.source, FastMRI) else True
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every fact; where the files happen to lie does not enter."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def pattern(self) -> Pattern:
+        """The law of A.
+
+        Raises
+        ------
+        InputError
+            If the law is that of the files' own masks (`from_files`): then `open_scans(...).pattern()` has it.
+        """
+        if self.acquisition.pattern.kind == "fully_sampled":
+            from ambient_mri.patterns import FullySampled
+
+            assert self.acquisition.further.pattern is not None  # facts.AcquisitionFacts sees to it
+            return FullySampled(build_law(self.acquisition.further.pattern, self.name))
+        return build_law(self.acquisition.pattern, self.name)
+
+    def further(self) -> FurtherCorruption:
+        """The law of D."""
+        from ambient_mri.corruption import FurtherCorruption
+
+        return FurtherCorruption(self.pattern(), self.acquisition.further.keep)
+
+    def simulation(self, pattern: Pattern | None = None) -> Acquisition:
+        """The facts that simulate a scan; `pattern` takes the place of the spec's law."""
+        from ambient_mri.data.simulation import Acquisition
+
+        facts = self.acquisition
+        return Acquisition(
+            pattern=self.pattern() if pattern is None else pattern,
+            domain=facts.domain,
+            coils=facts.coils or 1,
+            noise_std=facts.noise_std or 0.0,
+            phase=facts.phase,
+            sensitivity_maps=facts.sensitivity_maps,
+        )
+
+
+def build_law(law: Law, where: str) -> Pattern:
+    """The sampling law that a spec states."""
+    from ambient_mri import patterns
+
+    match law.kind:
+        case "pixels":
+            return patterns.Pixels(law.missing)
+        case "blocks":
+            return patterns.Blocks(law.height, law.width, law.count)
+        case "random_lines":
+            return patterns.RandomLines(law.acceleration, law.calibration_fraction)
+        case "equispaced_lines":
+            return patterns.EquispacedLines(law.acceleration, law.calibration_fraction)
+        case "gaussian_lines":
+            return patterns.GaussianLines(law.acceleration, law.calibration_fraction, law.width)
+        case "random_points":
+            return patterns.RandomPoints(law.acceleration, law.calibration_fraction)
+        case "poisson_disc":
+            return patterns.PoissonDisc(law.acceleration, law.calibration_fraction)
+    raise InputError(
+        f"the law {law.kind} cannot be built from the spec alone",
+        where=where,
+        remedy="It comes from the masks of the training files: open the scans first",
+    )
+
+
+def spec_folder() -> Path:
+    """Where the packaged specs lie: inside the wheel, or at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "data_specs"
+    return inside if inside.is_dir() else package.parent / "data_specs"
+
+
+def list_specs() -> list[DataSpec]:
+    """The packaged specs, by name."""
+    return [load_spec(str(path)) for path in sorted(spec_folder().glob("*.yaml"))]
+
+
+def load_spec(name_or_path: str | Path) -> DataSpec:
+    """A packaged spec by name, or any spec by the path of its YAML file.
+
+    Raises
+    ------
+    InputError
+        If there is no such spec, or it does not validate: names the file, the key and the nearest valid key.
+    """
+    path = _find(str(name_or_path), beside=None)
+    document = _merged(path, seen=())
+    _refuse_clean_targets(document, path, ())
+    try:
+        return DataSpec.model_validate(document)
+    except ValidationError as problem:
+        raise _explained(problem, path) from None
+
+
+def _find(name_or_path: str, beside: Path | None) -> Path:
+    """The YAML file of a spec; `beside`: the file whose `based_on` names it."""
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path).expanduser()
+        path = path if beside is None else beside.parent / path
+        if not path.is_file():
+            raise InputError("there is no such data spec", where=str(path), remedy="Give the path of a YAML file")
+        return path
+    path = spec_folder() / f"{name_or_path}.yaml"
+    if path.is_file():
+        return path
+    names = sorted(p.stem for p in spec_folder().glob("*.yaml"))
+    raise InputError(
+        f"no data spec is called {name_or_path!r}{_nearest(name_or_path, names)}",
+        where="" if beside is None else f"{beside}: based_on",
+        remedy=f"Packaged specs: {', '.join(names)}; or give the path of a YAML file",
+    )
+
+
+def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The document with what it is `based_on` underneath. The name is always the file's own."""
+    if path.resolve() in seen:
+        raise InputError("based_on leads back to this file", where=str(path), remedy="Break the circle")
+    try:
+        own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as problem:
+        line = "" if problem.problem_mark is None else f" in line {problem.problem_mark.line + 1}"
+        raise InputError(f"not valid YAML{line}: {problem.problem}", where=str(path)) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise InputError(f"cannot be read as YAML: {problem}", where=str(path)) from None
+    if not isinstance(own, dict):
+        raise InputError("a data spec is a mapping of keys to values", where=str(path))
+    own.setdefault("name", path.stem)
+    base = own.pop("based_on", None)
+    if base is None:
+        return own
+    if not isinstance(base, str):
+        raise InputError(f"{base!r} is not the name of a spec", where=f"{path}: based_on")
+    return _over(_merged(_find(base, beside=path), (*seen, path.resolve())), own)
+
+
+def _over(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, mapping by mapping; one that states another `kind` replaces the base's whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        below = base.get(key)
+        same_kind = isinstance(value, dict) and value.get("kind", None) in (None, (below or {}).get("kind", None))
+        merged[key] = _over(below, value) if isinstance(below, dict) and same_kind else value
+    return merged
+
+
+def _refuse_clean_targets(value: Any, path: Path, keys: tuple[str, ...]) -> None:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _refuse_clean_target(str(key), path, (*keys, str(key)))
+            _refuse_clean_targets(below, path, (*keys, str(key)))
+    elif isinstance(value, list):
+        for below in value:
+            _refuse_clean_targets(below, path, keys)
+    elif isinstance(value, str) and value.startswith("reconstruction_"):
+        _refuse_clean_target(value, path, keys)
+
+
+def _refuse_clean_target(name: str, path: Path, keys: tuple[str, ...]) -> None:
+    if name.lower().replace("-", "_") in CLEAN_TARGETS:
+        raise InputError(
+            f"{name!r} names a clean image, and training never reads clean images",
+            where=f"{path}: {'.'.join(keys)}",
+            remedy="Remove the key: only measured k-space (or pixels) and its mask are used",
+        )
+
+
+def _nearest(word: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    return f", nearest is {close[0]!r}" if close else ""
+
+
+def _explained(problem: ValidationError, path: Path) -> InputError:
+    """The first thing that is wrong with a spec, in one line."""
+    errors = problem.errors(include_url=False)
+    error = errors[0]
+    keys, models = _place(error["loc"])
+    where = f"{path}: {'.'.join(keys)}" if keys else str(path)
+    others = len({tuple(_place(other["loc"])[0]) for other in errors}) - 1
+    more = f" (and {others} more)" if others else ""
+    if error["type"] == "extra_forbidden":
+        valid = sorted({name for model in models for name in model.model_fields})
+        valid += ["based_on"] if len(keys) == 1 else []
+        what = f"unknown key {keys[-1]!r}{_nearest(keys[-1], valid)}{more}"
+        return InputError(what, where=where, remedy=f"Valid keys here: {', '.join(valid)}")
+    if error["type"] == "missing":
+        return InputError(f"the key {keys[-1]!r} is missing{more}", where=where, remedy="See docs/data_specs.md")
+    if error["type"] == "union_tag_invalid":
+        tags = error["ctx"]["expected_tags"].replace("'", "")
+        tag = str(error["ctx"]["tag"])
+        return InputError(
+            f"unknown kind {tag!r}{_nearest(tag, tags.split(', '))}{more}", where=where, remedy=f"Kinds: {tags}"
+        )
+    if error["type"] == "union_tag_not_found":
+        return InputError(f"the key 'kind' is missing{more}", where=where, remedy="See docs/data_specs.md")
+    message, given = error["msg"], error["input"]
+    if error["type"] == "value_error":
+        message = message.removeprefix("Value error, ")
+    elif isinstance(given, str | int | float | None):
+        message = f"{message}, not {given!r}"
+    return InputError(f"{message}{more}", where=where, remedy="See docs/data_specs.md")
+
+
+def _place(loc: tuple[str | int, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The keys of the file that lead to a location of pydantic's, and the models whose key the last one is."""
+    models: list[type[BaseModel]] = [DataSpec]
+    keys: list[str] = []
+    for step in loc:
+        tagged = [m for m in models if "kind" in m.model_fields and step in get_args(m.model_fields["kind"].annotation)]
+        if tagged:  # pydantic also names the kind it took
+            models = tagged
+            continue
+        fields = [m.model_fields[str(step)] for m in models if str(step) in m.model_fields]
+        if not fields:
+            if step == loc[-1] and isinstance(step, str) and models:
+                keys.append(step)  # a key that is not ours
+            break
+        keys.append(str(step))
+        inner = [model for field in fields for model in _models_in(field.annotation)]
+        models = inner if inner or step != loc[-1] else models
+    return keys, models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
