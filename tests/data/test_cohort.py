@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ambient_mri.data.cohort import CONTRASTS, FIELD_OF_VIEW_MM, subject
+from ambient_mri.data.anatomy import FIELD_OF_VIEW_MM
+from ambient_mri.data.cohort import CONTRASTS, subject
 from ambient_mri.errors import InputError
 
 ASSETS = Path(str(resources.files("ambient_mri.data"))) / "assets"

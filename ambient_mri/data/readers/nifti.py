@@ -82,6 +82,12 @@ def read_slice(path: Path, index: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.ascontiguousarray(plane)), torch.from_numpy(affine)
 
 
+def middle(path: Path) -> int:
+    """Number of the middle axial slice."""
+    image = _load(path)
+    return int(image.shape[_axes(image)[0]]) // 2
+
+
 def resized_affine(affine: Tensor, shape: tuple[int, int], size: int) -> Tensor:
     """The affine after `images.resized` of a slice of `shape`."""
     top, left = padding(shape)
