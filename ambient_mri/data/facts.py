@@ -63,7 +63,9 @@ class BrainDemo(Facts):
 
     kind: Literal["brain_demo"]
     subjects: Annotated[int, Field(ge=3)] = 600
-    image_size: ImageSize = 64
+    image_size: Annotated[int, Field(ge=16, le=512)] = 64
+    slices: Annotated[int, Field(ge=1, le=9)] = 1
+    contrast: Literal["FLAIR", "T1w", "T2w", "mixed"] = "FLAIR"
     seed: int = 0
 
 
