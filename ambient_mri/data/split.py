@@ -64,11 +64,7 @@ def _in_folder(source: Bids | FastMRI | Images, root: Path) -> tuple[tuple[Slice
 
             wanted = f"*{', *'.join(images.SUFFIXES)}"
             records = images.list_slices(root, patient=source.patient)
-    if not records:
-        raise InputError(
-            f"no files there fit {wanted}", where=f"{spec.name}: {root}", remedy="Correct the spec's source"
-        )
-    return records
+    return tuple(records), wanted
 
 
 @lru_cache(maxsize=8)
