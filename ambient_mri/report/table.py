@@ -1,0 +1,65 @@
+"""The rows of an evaluation in order, with winners, as text and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ambient_mri.reconstruction.evaluate import Evaluation, Interval, Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of merit: how it is called, printed, and which end is better."""
+
+    key: str
+    title: str
+    digits: int
+    higher_is_better: bool
+
+    def of(self, row: Row) -> Interval:
+        intervals = {"psnr": row.psnr, "ssim": row.ssim, "nmse": row.nmse}
+        return intervals[self.key]
+
+    def show(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
+
+
+COLUMNS = (Column("psnr", "PSNR (dB)", 2, True), Column("ssim", "SSIM", 4, True), Column("nmse", "NMSE", 4, False))
+
+
+def by_acceleration(rows: Iterable[Row]) -> list[tuple[float, list[Row]]]:
+    """Rows grouped by acceleration, lowest first; within a group as they came."""
+    ordered = sorted(rows, key=lambda row: row.acceleration)
+    return [(rate, list(group)) for rate, group in groupby(ordered, key=lambda row: row.acceleration)]
+
+
+def winners(rows: Sequence[Row], column: Column) -> set[str]:
+    """Every method of `rows` whose printed value is the best: who wins is marked, whoever it is."""
+    finite = {row.method: column.of(row).mean for row in rows if column.of(row).mean == column.of(row).mean}
+    if not finite:
+        return set()
+    best = column.show((max if column.higher_is_better else min)(finite.values()))
+    return {method for method, value in finite.items() if column.show(value) == best}
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """A table for the terminal; the best value of each acceleration carries a star."""
+    lines = [f"{'R':>4}  {'method':<12}" + "".join(f"{column.title:>29}" for column in COLUMNS) + "   NFE  s/slice"]
+    for rate, rows in by_acceleration(evaluation.rows):
+        best = {column.key: winners(rows, column) for column in COLUMNS}
+        for row in rows:
+            cells = ""
+            for column in COLUMNS:
+                value, star = column.of(row), "*" if row.method in best[column.key] else " "
+                cell = f"{column.show(value.mean)}{star} [{column.show(value.low)}, {column.show(value.high)}]"
+                cells += f"{cell:>29}"
+            lines.append(f"{rate:>4g}  {row.method:<12}{cells}  {row.nfe:>4}  {row.seconds_per_slice:>7.3f}")
+    return "\n".join(lines)
+
+
+def evaluation_json(evaluation: Evaluation) -> str:
+    """Every figure, without the pictures."""
+    return json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,30 @@
+"""What several rooms' tests share: where real data lie, and one bundle trained for a few steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the shared real data; skips where there is none."""
+    stated = os.environ.get("AMBIENT_MRI_DATA")
+    folder = Path(stated) if stated else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: neither AMBIENT_MRI_DATA nor {folder} is a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the smallest network after three steps on the built-in cohort: runs like any other, knows nothing."""
+    from ambient_mri.cli import main
+
+    out = tmp_path_factory.mktemp("tiny")
+    assert main(["train", "--data", "brain_demo", "--preset", "tiny", "--steps", "3", "--out", str(out)]) == 0
+    return out / "bundle"

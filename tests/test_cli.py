@@ -1,0 +1,152 @@
+"""The command line: quick to answer, one clear line for bad input, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ambient_mri import cli
+from ambient_mri.errors import InputError
+
+COMMANDS = (
+    ["train"], ["sample"], ["reconstruct"], ["evaluate"], ["doctor"],
+    ["data"], ["data", "list"], ["data", "check"], ["data", "show"], ["data", "simulate"],
+)  # fmt: skip
+
+
+def _raising(problem: BaseException) -> Callable[[object], int]:
+    def run(arguments: object) -> int:
+        raise problem
+
+    return run
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: ambient-mri" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trian",
+        "train",
+        "train --data brain_demo --minutes 0",
+        "train --data brain_demo --minutes nan",
+        "train --data brain_demo --preset huge",
+        "sample bundle --out x -n -3",
+        "reconstruct bundle scan.h5 --out x --method magic",
+        "evaluate bundle --data brain_demo --acceleration 2,none",
+        "evaluate bundle --data brain_demo --acceleration .5",
+        "evaluate bundle --data brain_demo --methods one-step,magic",
+        "data simulate brain_demo --noise -1 --out x",
+    ],
+)
+def test_wrong_usage_is_one_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(line.split())
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "error: " in said
+    assert "--help" in said
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (InputError("truncated", where="scan.h5", remedy="Copy\nit again"), "scan.h5: truncated. Copy it again"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/a.h5"),
+            "/out/a.h5: No space left on device. Free some",
+        ),
+        (
+            OSError(errno.ENOSPC, "Can't write data (file write failed: errno = 28)"),
+            "No space left on device. Free some",
+        ),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "No space left on device. Free some"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "x.h5"),
+            "x.h5: No such file or directory. Check",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: Permission denied. Check the perm"),
+        (OSError("Unable to synchronously open file (file signature not found)"), "file signature not found"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    problem: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "data_list", _raising(problem))
+    assert cli.main(["data", "list"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("ambient-mri: error: ")
+    assert expected in said
+
+
+def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "data_list", _raising(KeyboardInterrupt()))
+    assert cli.main(["data", "list"]) == 130
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "data_list", _raising(RuntimeError("shape mismatch")))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        cli.main(["data", "list"])
+
+
+def test_written_files_are_whole_or_absent(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "page.html"
+    cli._write(target, "first")
+    with pytest.raises(UnicodeEncodeError):
+        cli._write(target, "second \ud800")  # cannot be encoded: stands for a disk that fills up half-way
+    assert target.read_text() == "first"
+    assert os.listdir(target.parent) == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train --data brain_dmo --steps 1 --out {out}", "brain_dmo"),
+        ("train --data missing.yaml --steps 1 --out {out}", "missing.yaml"),
+        ("train --data brain_fastmri --steps 1 --out {out}", "brain_demo"),
+        ("train --data {clean} --steps 1 --out {out}", "clean image"),
+        ("train --data brain_demo --steps 1 --device cuda:99 --out {out}", "cuda:99"),
+        ("sample {out}/no_bundle --out {out}", "no_bundle"),
+        ("reconstruct {out}/no_bundle scan.h5 --out {out}", "no_bundle"),
+        ("evaluate {out}/no_bundle --data brain_demo", "no_bundle"),
+        ("data check brain_dmo", "brain_demo"),
+    ],
+)
+def test_bad_input_of_every_command(
+    line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMBIENT_MRI_DATA", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    clean = tmp_path / "clean.yaml"
+    clean.write_text("based_on: brain_demo\nsource: {target: reconstruction_rss}\n")
+    assert cli.main(line.format(out=tmp_path, clean=clean).split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("ambient-mri: error: ") == 1
+    assert expected in said.splitlines()[-1]
+
+
+def test_module_and_program_answer() -> None:
+    for command in ([sys.executable, "-m", "ambient_mri"], [str(Path(sys.executable).with_name("ambient-mri"))]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("ambient-mri ")
+
+
+def test_closed_pipe_is_quiet() -> None:
+    program = f"{sys.executable} -m ambient_mri data list | true"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,99 @@
+"""The documentation runs: every ```python block, and every `$ ambient-mri …` line of ```console blocks.
+
+A page runs from top to bottom in an empty folder, all its python blocks in one namespace. Trainings and sample counts
+are cut short (`SHORTER`); a block that cannot run here is preceded by `<!-- not run: reason -->`.
+Indented or ```text blocks are not code.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ambient_mri.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHORTER = ((r"--minutes \S+", "--steps 2"), (r"-n \d+", "-n 2"), (r"--limit \d+", "--limit 2"))
+FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^>]+) -->\n)?```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """The blocks of a page that are to run."""
+    found = [match for match in FENCE.finditer(page) if match["kind"] in ("python", "console") and not match["reason"]]
+    return [Block(match["kind"], match["text"], page.count("\n", 0, match.start("text")) + 1) for match in found]
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The command lines of a console block, cut short, with file patterns expanded."""
+    lines = []
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if not line.startswith("$ "):
+            continue
+        program, *words = shlex.split(line[2:], comments=True)
+        assert program == "ambient-mri", f"line {block.line}: only ambient-mri commands are run: {line}"
+        for long, short in SHORTER:
+            words = shlex.split(re.sub(long, short, shlex.join(words)))
+        lines.append([name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])])
+    return lines
+
+
+def run_page(path: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "docs"}
+    page = path.read_text("utf-8")
+    for block in blocks(page):
+        if block.kind == "python":
+            source = "\n" * (block.line - 1) + block.text  # errors name the line of the page
+            exec(compile(source, str(path), "exec"), namespace)
+        else:
+            for command in commands(block):
+                assert main(command) == 0, f"{path}:{block.line}: ambient-mri {shlex.join(command)}"
+
+
+@pytest.mark.parametrize(
+    "path", [page for page in PAGES if blocks(page.read_text("utf-8"))], ids=lambda page: page.name
+)
+def test_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    if path.name != "quickstart.md":  # the quick start trains its own; other pages take up from there
+        (tmp_path / "runs" / "demo").mkdir(parents=True)
+        (tmp_path / "runs" / "demo" / "bundle").symlink_to(tiny_bundle)
+    run_page(path)
+
+
+@pytest.mark.parametrize(
+    "bad", ["```python\nassert False\n```\n", "```console\n$ ambient-mri data check nothing\n```\n"]
+)
+def test_a_broken_page_fails(bad: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{bad}")
+    with pytest.raises(AssertionError):
+        run_page(page)
+
+
+def test_every_page_is_in_the_navigation_and_links_lead_somewhere() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name in navigation
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target} does not exist"
+
+
+def test_figures_are_not_left_as_placeholders() -> None:
+    for page in PAGES:
+        assert not re.search(r"\b(TODO|TBD|FIXME|XX\.X)\b", page.read_text("utf-8")), page
