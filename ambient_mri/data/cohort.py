@@ -8,6 +8,7 @@ skull-stripped axial slices; they are no substitute for real ones, and results o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Subject:
     Parameters
     ----------
     subject_id
-        "demo-0007".
+        E.g. "demo-0007".
     contrast
         One of `CONTRASTS`.
     images
@@ -65,6 +66,11 @@ def subject(index: int, *, seed: int = 0, size: int = 64, slices: int = 1, contr
         )
     if contrast is not None and contrast not in CONTRASTS:
         raise InputError(f"contrast {contrast!r}", where="brain_demo", remedy=f"Choose one of {', '.join(CONTRASTS)}")
+    return _drawn(index, seed, size, slices, contrast)
+
+
+@lru_cache(maxsize=4)  # the slices of a subject are asked for one after another
+def _drawn(index: int, seed: int, size: int, slices: int, contrast: str | None) -> Subject:
     subject_id = f"demo-{index:04d}"
     anatomy = Anatomy.draw(stream(subject_id, "anatomy", seed))
     if contrast is None:

@@ -195,13 +195,13 @@ def _measure(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> Me
 
 
 def _simulated(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> SimulatedScan:
-    image, affine = _image(spec, record)
+    image, affine = magnitude_image(spec, record)
     acquisition = spec.simulation(pattern)
     return simulate_scan(image, acquisition, record.scan_id, volume_id=record.volume_id, affine=affine)
 
 
-def _image(spec: DataSpec, record: SliceRecord) -> tuple[Tensor, Tensor | None]:
-    """The magnitude image `(y, x)` that a scan is simulated from, and its affine."""
+def magnitude_image(spec: DataSpec, record: SliceRecord) -> tuple[Tensor, Tensor | None]:
+    """EVALUATION AND SIMULATION ONLY: the magnitude image `(y, x)` that a scan is simulated from, and its affine."""
     where = f"{record.path} slice {record.index}"
     match spec.source:
         case BrainDemo(slices=slices, image_size=size, contrast=contrast, seed=seed):

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from ambient_mri.coils import absorb_phase, espirit_maps
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD, Measurement, energy_scale
-from ambient_mri.operators import Identity, Sense, keep
+from ambient_mri.operators import Coils, Identity, Sense, keep
 from ambient_mri.patterns import Pattern
 
 COIL_RADIUS = 1.5  # distance of coil centres from the middle, in half fields of view (as sigpy.mri.birdcage_maps)
@@ -80,6 +80,15 @@ class SimulatedScan:
     truth: Tensor
 
 
+@dataclass(frozen=True)
+class FullSamples:
+    """What no scanner delivers: all noisy `samples` `(1, c, y, x)` of an `image` `(1, 1, y, x)` under `maps`."""
+
+    samples: Tensor
+    image: Tensor
+    maps: Tensor | None
+
+
 def stream(scan_id: str, purpose: str, seed: int = 0) -> Generator:
     """The generator of one purpose of one scan; independent of every other one."""
     digest = hashlib.sha256("\0".join((str(seed), purpose, scan_id)).encode()).digest()
@@ -113,19 +122,43 @@ def simulate_scan(
     InputError
         If the image is not a finite, non-negative, non-constant magnitude image.
     """
-    volume_id = scan_id if volume_id is None else volume_id
-    x = _standardised(image, scan_id).to(torch.complex64)[None, None]
+    full = sample_everything(image, acquisition, scan_id, volume_id=volume_id, seed=seed)
+    measurement = acquire(
+        full.samples, acquisition, scan_id, maps=full.maps, volume_id=volume_id, seed=seed, affine=affine
+    )
+    used = measurement.sensitivity_maps
+    # what the measurement's maps (estimated, or with a phase absorbed) make of the true coil images
+    truth = full.image if used is None or full.maps is None else Coils(used).adjoint(full.maps * full.image)
+    return SimulatedScan(measurement, truth / measurement.scale.reshape(-1, 1, 1, 1))
+
+
+def sample_everything(
+    image: Tensor,
+    acquisition: Acquisition,
+    scan_id: str,
+    *,
+    volume_id: str | None = None,
+    seed: int = 0,
+    spread: float | None = None,
+) -> FullSamples:
+    """All noisy samples of an image, before a mask is drawn; parameters as in `simulate_scan`.
+
+    Parameters
+    ----------
+    spread
+        Standard deviation of the volume's intensities, for one scale over all its slices; None: that
+        of `image`.
+    """
+    x = _standardised(image, scan_id, spread).to(torch.complex64)[None, None]
     shape = (int(image.shape[-2]), int(image.shape[-1]))
     maps: Tensor | None = None
     if acquisition.domain == "kspace":
         if acquisition.phase == "smooth":
             x = torch.polar(x.real, smooth_phase(shape, stream(scan_id, "phase", seed)))
-        maps = birdcage_maps(acquisition.coils, shape, stream(volume_id, "coils", seed))
+        maps = birdcage_maps(acquisition.coils, shape, stream(volume_id or scan_id, "coils", seed))
     samples = Identity().forward(x) if maps is None else Sense(maps).forward(x)
     samples = samples + acquisition.noise_std * white_noise(samples.shape, stream(scan_id, "noise", seed))
-    measurement = acquire(samples, acquisition, scan_id, maps=maps, volume_id=volume_id, seed=seed, affine=affine)
-    truth = x if maps is None or measurement.sensitivity_maps is None else _recombined(x, maps, measurement)
-    return SimulatedScan(measurement, truth / measurement.scale.reshape(-1, 1, 1, 1))
+    return FullSamples(samples, x, maps)
 
 
 def acquire(
@@ -207,7 +240,7 @@ def _coordinates(n: int) -> Tensor:
     return (torch.arange(n) - n // 2) / (n / 2)
 
 
-def _standardised(image: Tensor, scan_id: str) -> Tensor:
+def _standardised(image: Tensor, scan_id: str, spread: float | None) -> Tensor:
     if image.ndim != 2 or image.is_complex():
         raise InputError(f"{tuple(image.shape)} {image.dtype} is not a real (y, x) magnitude image", where=scan_id)
     image = image.float()
@@ -215,14 +248,7 @@ def _standardised(image: Tensor, scan_id: str) -> Tensor:
         raise InputError("the image holds NaN or infinity", where=scan_id)
     if bool((image < 0).any()):
         raise InputError("the image holds negative values, which a magnitude image cannot", where=scan_id)
-    spread = float(image.std())
+    spread = float(image.std()) if spread is None else spread
     if spread == 0:
         raise InputError("the image is constant", where=scan_id, remedy="Leave empty slices out")
     return image * (DATA_STD / spread)
-
-
-def _recombined(x: Tensor, maps: Tensor, measurement: Measurement) -> Tensor:
-    """What the measurement's maps (estimated, or with a phase absorbed) make of the true coil images."""
-    used = measurement.sensitivity_maps
-    assert used is not None
-    return (used.conj() * (maps * x)).sum(1, keepdim=True)
