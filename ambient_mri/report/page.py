@@ -98,7 +98,8 @@ def _row(row: Row, rivals: list[Row]) -> str:
     for column in COLUMNS:
         value, won = column.of(row), row.method in winners(rivals, column)
         interval = f"<small>{column.show(value.low)} to {column.show(value.high)}</small>"
-        cells.append(f"<td{' class="win"' if won else ''}>{column.show(value.mean)}{interval}</td>")
+        opening = '<td class="win">' if won else "<td>"
+        cells.append(f"{opening}{column.show(value.mean)}{interval}</td>")
     strength = "–" if row.strength is None else f"{row.strength:.3g}"
     return (
         f'<tr><th scope="row">{escape(row.method)}</th>{"".join(cells)}<td>{row.nfe}</td>'
@@ -150,8 +151,8 @@ def _reading(evaluation: Evaluation) -> list[str]:
     return [
         "<h2>How to read this</h2>\n<dl>",
         "<dt>R</dt><dd>Acceleration: one phase-encode line in R was measured, on average.</dd>",
-        "<dt>PSNR, SSIM, NMSE</dt><dd>On magnitude images, as the fastMRI challenge defines them: the data range is the "
-        "largest value of the true volume; NMSE is the squared error over the squared truth.</dd>",
+        "<dt>PSNR, SSIM, NMSE</dt><dd>On magnitude images, as the fastMRI challenge defines them: the data range "
+        "is the largest value of the true volume; NMSE is the squared error over the squared truth.</dd>",
         "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; slices of one patient stay together.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
         "consistency solve), chosen for each R on the validation split, never on the slices shown here.</dd>",
