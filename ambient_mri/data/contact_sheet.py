@@ -97,4 +97,5 @@ def _tile(scan: Measurement) -> npt.NDArray[np.uint8]:
 
 def _resized(pictures: Iterable[Tensor], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     images = [Image.fromarray((255 * picture).byte().numpy()) for picture in pictures]
-    return np.concatenate([np.asarray(image.resize(size, Image.Resampling.NEAREST)) for image in images], axis=1)
+    shown = [np.asarray(image.resize(size, Image.Resampling.NEAREST)) for image in images]
+    return np.concatenate([np.pad(view, ((0, 0), (0, GAP // 2)), constant_values=40) for view in shown], axis=1)
