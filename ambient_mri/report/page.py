@@ -63,7 +63,7 @@ def _head(evaluation: Evaluation) -> list[str]:
     lines = [
         f"<h1>Reconstruction of {escape(evaluation.data)}</h1>",
         f'<p class="soft">{evaluation.slices} slices of {evaluation.patients} patients in the '
-        f"{escape(evaluation.split)} split, none of them seen in training. Model "
+        f"{escape(evaluation.split)} split (split by patient). Model "
         f"<code>{escape(evaluation.bundle)}</code>.</p>",
     ]
     verdicts = []
