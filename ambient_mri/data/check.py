@@ -65,7 +65,8 @@ def _law(spec: DataSpec) -> list[str]:
     law = spec.acquisition.pattern
     facts = ", ".join(f"{key} {value:g}" for key, value in law.model_dump(exclude={"kind"}).items())
     low, high = spec.acquisition.further.keep
-    lines = [f"law {law.kind}{': ' if facts else ''}{facts}; training keeps {low:g} to {high:g} of what was measured"]
+    hidden = "hides as many again" if law.kind == "blocks" else f"keeps {low:g} to {high:g} of what was measured"
+    lines = [f"law {law.kind}{': ' if facts else ''}{facts}; training {hidden}"]
     if law.kind == "fully_sampled":
         lines.append("warning: fully sampled, for evaluation tables only; a prior trained on it saw clean images")
     elif law.kind != "from_files" and isinstance(size := getattr(spec.source, "image_size", None), int):

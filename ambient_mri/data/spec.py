@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from ambient_mri.data.facts import AcquisitionFacts, Facts, FastMRI, Law, Source, SplitFacts
+from ambient_mri.data.spec_problems import explained, nearest
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def load_spec(name_or_path: str | Path) -> DataSpec:
     try:
         return DataSpec.model_validate(document)
     except ValidationError as problem:
-        raise _explained(problem, path) from None
+        raise explained(problem, DataSpec, path) from None
 
 
 def _find(name_or_path: str, beside: Path | None) -> Path:
@@ -174,7 +174,7 @@ def _find(name_or_path: str, beside: Path | None) -> Path:
         return path
     names = sorted(p.stem for p in spec_folder().glob("*.yaml"))
     raise InputError(
-        f"no data spec is called {name_or_path!r}{_nearest(name_or_path, names)}",
+        f"no data spec is called {name_or_path!r}{nearest(name_or_path, names)}",
         where="" if beside is None else f"{beside}: based_on",
         remedy=f"Packaged specs: {', '.join(names)}; or give the path of a YAML file",
     )
@@ -231,66 +231,3 @@ def _refuse_clean_target(name: str, path: Path, keys: tuple[str, ...]) -> None:
             where=f"{path}: {'.'.join(keys)}",
             remedy="Remove the key: only measured k-space (or pixels) and its mask are used",
         )
-
-
-def _nearest(word: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f", nearest is {close[0]!r}" if close else ""
-
-
-def _explained(problem: ValidationError, path: Path) -> InputError:
-    """The first thing that is wrong with a spec, in one line."""
-    errors = problem.errors(include_url=False)
-    error = errors[0]
-    keys, models = _place(error["loc"])
-    where = f"{path}: {'.'.join(keys)}" if keys else str(path)
-    others = len({tuple(_place(other["loc"])[0]) for other in errors}) - 1
-    more = f" (and {others} more)" if others else ""
-    if error["type"] == "extra_forbidden":
-        valid = sorted({name for model in models for name in model.model_fields})
-        valid += ["based_on"] if len(keys) == 1 else []
-        what = f"unknown key {keys[-1]!r}{_nearest(keys[-1], valid)}{more}"
-        return InputError(what, where=where, remedy=f"Valid keys here: {', '.join(valid)}")
-    if error["type"] == "missing":
-        return InputError(f"the key {keys[-1]!r} is missing{more}", where=where, remedy="See docs/data_specs.md")
-    if error["type"] == "union_tag_invalid":
-        tags = error["ctx"]["expected_tags"].replace("'", "")
-        tag = str(error["ctx"]["tag"])
-        return InputError(
-            f"unknown kind {tag!r}{_nearest(tag, tags.split(', '))}{more}", where=where, remedy=f"Kinds: {tags}"
-        )
-    if error["type"] == "union_tag_not_found":
-        return InputError(f"the key 'kind' is missing{more}", where=where, remedy="See docs/data_specs.md")
-    message, given = error["msg"], error["input"]
-    if error["type"] == "value_error":
-        message = message.removeprefix("Value error, ")
-    elif isinstance(given, str | int | float | None):
-        message = f"{message}, not {given!r}"
-    return InputError(f"{message}{more}", where=where, remedy="See docs/data_specs.md")
-
-
-def _place(loc: tuple[str | int, ...]) -> tuple[list[str], list[type[BaseModel]]]:
-    """The keys of the file that lead to a location of pydantic's, and the models whose key the last one is."""
-    models: list[type[BaseModel]] = [DataSpec]
-    keys: list[str] = []
-    for step in loc:
-        tagged = [m for m in models if "kind" in m.model_fields and step in get_args(m.model_fields["kind"].annotation)]
-        if tagged:  # pydantic also names the kind it took
-            models = tagged
-            continue
-        fields = [m.model_fields[str(step)] for m in models if str(step) in m.model_fields]
-        if not fields:
-            if step == loc[-1] and isinstance(step, str) and models:
-                keys.append(step)  # a key that is not ours
-            break
-        keys.append(str(step))
-        inner = [model for field in fields for model in _models_in(field.annotation)]
-        models = inner if inner or step != loc[-1] else models
-    return keys, models
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models_in(part)

@@ -79,7 +79,7 @@ def read_slice(path: Path, index: int) -> tuple[Tensor, Tensor]:
             plane = np.flip(plane, axis)
             affine[:3, 3] += (plane.shape[axis] - 1) * affine[:3, 1 - axis]
             affine[:3, 1 - axis] *= -1
-    return torch.from_numpy(np.ascontiguousarray(plane)), torch.from_numpy(affine)
+    return torch.from_numpy(np.array(plane, order="C")), torch.from_numpy(affine)
 
 
 def middle(path: Path) -> int:
