@@ -323,15 +323,10 @@ def _data_commands(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("simulate", help="write undersampled fastMRI-format files that hold no clean data")
     add.set_defaults(run=data_simulate)
     add.add_argument("spec", metavar="SPEC")
-    add.add_argument("--coils", type=_count, default=4, help="default: %(default)s")
-    add.add_argument("--acceleration", type=_positive, default=4.0, metavar="R", help="default: %(default)s")
-    add.add_argument(
-        "--noise",
-        type=_noise,
-        default=0.02,
-        metavar="SIGMA",
-        help="standard deviation per real component where the image has .5, default: %(default)s",
-    )
+    add.add_argument("--coils", type=_count, metavar="C", help="default: as in the spec")
+    add.add_argument("--acceleration", type=_positive, metavar="R", help="default: as in the spec")
+    noise = "standard deviation per real component where the image has .5; default: as in the spec"
+    add.add_argument("--noise", type=_noise, metavar="SIGMA", help=noise)
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
     add.add_argument("--limit", type=_count, metavar="N", help="at most N files")
     add.add_argument("--seed", type=int, default=0, help="default: %(default)s")
