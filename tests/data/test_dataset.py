@@ -168,6 +168,19 @@ def test_noise_and_scale_are_of_the_volume(cohort):
     assert float(first.noise_std * first.scale) == pytest.approx(NOISE_STD, rel=0.15)
 
 
+def test_the_scale_is_that_of_the_middle_slice(tmp_path, write_fastmri):
+    kspace = write_fastmri(tmp_path / "a.h5").kspace
+    loud = torch.stack([10 * kspace[0], kspace[1]]).numpy()
+    everything = torch.ones(1, 64, dtype=torch.bool)
+    one, other = (
+        MeasuredVolume(open_volume(write_fastmri(tmp_path / name, kspace=samples).path), everything)
+        for name, samples in (("b.h5", kspace.numpy()), ("c.h5", loud))
+    )
+    assert one.scale == other.scale
+    energy = float(one[1].y.abs().square().sum()) / 64**2  # of the normalised slice, noise included
+    assert energy == pytest.approx(0.25, rel=0.05)
+
+
 def test_stated_noise_is_in_the_units_of_the_file(tmp_path, write_fastmri, fastmri_spec):
     for i in range(4):
         write_fastmri(tmp_path / "files" / f"scan{i}.h5", i)
