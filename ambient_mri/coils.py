@@ -116,7 +116,7 @@ def _espirit(y: Tensor, mask: Tensor, width: int, kernel_width: int, threshold: 
     lags = torch.zeros(coils, coils, shape[0] * shape[1], dtype=y.dtype, device=y.device)
     index = ((lag_y % shape[0]) * shape[1] + lag_x % shape[1]).flatten().to(y.device)
     lags.index_add_(2, index, gram.permute(0, 2, 1, 3).reshape(coils, coils, -1))
-    covariance = ifft2c(lags.unflatten(-1, shape)) * (math.sqrt(shape[0] * shape[1]) / w**2)
+    covariance = ifft2c(lags.reshape(coils, coils, *shape)) * (math.sqrt(shape[0] * shape[1]) / w**2)
     values, vectors = torch.linalg.eigh(covariance.permute(2, 3, 0, 1))
     maps = vectors[..., -1].permute(2, 0, 1)
     maps = maps * torch.polar(torch.ones_like(maps[:1].real), -maps[:1].angle())
@@ -205,7 +205,7 @@ def prewhiten(y: Tensor, noise_scan: Tensor) -> Tensor:
             f"the noise scan ({samples.shape[1]} samples) gives a singular covariance of {coils} coils",
             remedy="Leave dead coils out, or use a longer noise scan",
         )
-    whitened = torch.linalg.solve_triangular(factor, y.permute(1, 0, 2, 3).reshape(coils, -1), upper=False)
+    whitened: Tensor = torch.linalg.solve_triangular(factor, y.permute(1, 0, 2, 3).reshape(coils, -1), upper=False)
     return whitened.reshape(coils, y.shape[0], *y.shape[2:]).permute(1, 0, 2, 3)
 
 

@@ -72,7 +72,7 @@ def test_espirit_refuses_scans_without_calibration() -> None:
 
 
 def test_absorbed_phase_makes_images_nearly_real_from_calibration_lines_only() -> None:
-    image, maps, y = _scan(0.002)
+    _, maps, y = _scan(0.002)
     mask = _lines(5)
     before = Sense(maps).adjoint(y)
     absorbed = absorb_phase(maps, torch.where(mask, y, torch.nan), mask)
@@ -99,7 +99,8 @@ def test_calibration_region_is_measured_and_centred(shape: tuple[int, int]) -> N
     mask[max(centre[0] - 2, 0) : centre[0] + 3, centre[1] - 3 : centre[1] + 4] = True
     rows, columns = calibration_region(mask)
     assert mask[rows, columns].all()
-    assert columns.start <= centre[1] - 3 and columns.stop >= centre[1] + 4
+    assert columns.start <= centre[1] - 3
+    assert columns.stop >= centre[1] + 4
     full_rows, full_columns = calibration_region(torch.ones(shape, dtype=torch.bool))
     assert (full_rows.stop - full_rows.start, full_columns.stop - full_columns.start) == shape
 
