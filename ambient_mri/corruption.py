@@ -1,0 +1,153 @@
+"""The law of A, the law of D, the weights that make the masked loss unbiased, and whether it can work at all.
+
+Given what Ã = D A shows, a coefficient j was measured with probability q_j = P(A_j = 1 | Ã). With
+W_j = 1 where shown and 1/q_j where A measured and D hid it, E[‖W^½ M_A E(h - x)‖² | Ã] = ‖h - x‖²
+for every predictor h of Ã: the clean loss without clean images (Daras et al. 2023; K-weighting of
+Millard and Chiew 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ambient_mri.operators import Encoding, Masked
+from ambient_mri.patterns import Pattern
+
+MAX_WEIGHT = 200.0
+"""Inverse-probability weights are clipped here; random lines at R = 8 reach about 60."""
+REFUSE_BELOW, WARN_BELOW = 1e-5, 1e-2
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """The law of A: one mask of `pattern` a sample."""
+
+    pattern: Pattern
+
+    def draw(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
+        """A for a batch of `len(rngs)` images of `shape` (y, x); one generator a sample."""
+        return Masked(encoding, torch.stack([self.pattern.draw(shape, rng)[None] for rng in rngs]))
+
+
+@dataclass(frozen=True)
+class Further:
+    """A draw of D for a batch.
+
+    Parameters
+    ----------
+    operator
+        Ã = D A.
+    weight
+        `(b, 1, y or 1, x)`: 1 where shown, 1/q where A measured and D hid it, 0 elsewhere.
+    """
+
+    operator: Masked
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class FurtherCorruption:
+    """The law of D: `pattern` is thinned to a fraction drawn uniformly from `keep`, anew at each call."""
+
+    pattern: Pattern
+    keep: tuple[float, float]
+
+    def draw(self, A: Masked, rngs: Sequence[Generator]) -> Further:
+        """One D a sample, `rngs[i]` for sample i."""
+        shown, weights = [], []
+        for measured, rng in zip(A.mask[:, 0].cpu(), rngs, strict=True):
+            low, high = self.keep
+            fraction = low + (high - low) * float(torch.rand((), generator=rng))
+            kept = self.pattern.thin(measured, fraction, rng)
+            q = self.pattern.given(kept, measured, fraction)
+            shown.append(kept[None])
+            weights.append(torch.where(measured, (1 / q).clamp_max(MAX_WEIGHT), 0.0)[None])
+        device = A.mask.device
+        return Further(A.show(torch.stack(shown).to(device)), torch.stack(weights).to(device))
+
+
+@dataclass(frozen=True)
+class Identifiability:
+    """Whether E[AᴴA | Ã] has full rank: whatever Ã shows, every missing part could have been measured.
+
+    `lambda_min` is the median smallest eigenvalue over draws of Ã, `worst` and `best` the extremes. No draw with
+    full rank: refused. Some without (two blocks that overlap): a warning, since other draws teach those places.
+    """
+
+    lambda_min: float
+    worst: float
+    best: float
+    draws: int
+
+    @property
+    def refused(self) -> bool:
+        return self.best < REFUSE_BELOW
+
+    @property
+    def warned(self) -> bool:
+        return self.worst < WARN_BELOW
+
+    def explain(self) -> str:
+        """One line for people."""
+        figure = f"λ_min of E[AᴴA|Ã] = {self.lambda_min:.2g} ({self.worst:.2g} to {self.best:.2g} over {self.draws} draws)"
+        if self.refused:
+            return (
+                f"{figure}: what Ã shows tells which samples were never measured, so no amount of scans can teach "
+                "them (e.g. equispaced lines with one coil). Use random lines, more coils or a lower acceleration"
+            )
+        if self.warned:
+            return f"{figure}: nearly or sometimes unidentifiable; expect the parts rarely measured to be learned slowly"
+        return f"{figure}: identifiable"
+
+
+def identifiability(
+    further: FurtherCorruption, encoding: Encoding, shape: tuple[int, int], rng: Generator, draws: int = 12
+) -> Identifiability:
+    """Smallest eigenvalue of E[AᴴA | Ã] = Eᴴ diag(q) E for several draws of A and D.
+
+    Parameters
+    ----------
+    encoding
+        E of one scan (batch size 1). With coils the eigenvalue is taken on the support of the maps.
+    rng
+        Draws the masks and the start vectors.
+    """
+    smallest = []
+    for _ in range(draws):
+        measured = further.pattern.draw(shape, rng)
+        fraction = sum(further.keep) / 2
+        shown = further.pattern.thin(measured, fraction, rng)
+        q = further.pattern.given(shown, measured, fraction)
+        smallest.append(_smallest_eigenvalue(encoding, q[None, None], shape, rng))
+    return Identifiability(float(torch.tensor(smallest).median()), min(smallest), max(smallest), draws)
+
+
+def _smallest_eigenvalue(
+    encoding: Encoding, q: Tensor, shape: tuple[int, int], rng: Generator, steps: int = 60
+) -> float:
+    """Lanczos with full reorthogonalisation on E ᴴdiag(q)E, started on the support of E."""
+    start = torch.complex(torch.randn(1, 1, *shape, generator=rng), torch.randn(1, 1, *shape, generator=rng))
+    vector = encoding.normal(start)
+    basis: list[Tensor] = [vector / vector.norm()]
+    diagonal: list[float] = []
+    beyond: list[float] = []
+    for _ in range(steps):
+        image = encoding.masked_normal(basis[-1], q)
+        diagonal.append(float(torch.vdot(basis[-1].flatten(), image.flatten()).real))
+        stack = torch.stack([b.flatten() for b in basis])
+        rest = image.flatten()
+        for _ in range(2):
+            rest = rest - stack.T @ (stack.conj() @ rest)
+        norm = float(rest.norm())
+        if norm < 1e-6:
+            break
+        beyond.append(norm)
+        basis.append((rest / norm).reshape(image.shape))
+    size = len(diagonal)
+    off = torch.tensor(beyond[: size - 1], dtype=torch.float64)
+    tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
+    return max(float(torch.linalg.eigvalsh(tridiagonal)[0]), 0.0)

@@ -1,0 +1,308 @@
+"""Linear operators between images `(b, 1, y, x)` and measurements `(b, c, y, x)`.
+
+Every acquisition here is A = M E, a mask M on measurement space after an encoding E. For pixels,
+one coil and coils with Σ|S|² = 1 the encoding is an isometry (EᴴE = I), so one formula serves all.
+Operators are immutable; masks use `where`, so that NaN in unmeasured samples cannot leak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ambient_mri.fourier import fft1c, fft2c, ifft1c, ifft2c
+
+
+class LinearOperator(Protocol):
+    """A linear map from images `(b, 1, y, x)` to measurements `(b, c, y, x)`, complex64."""
+
+    def forward(self, x: Tensor) -> Tensor: ...
+    def adjoint(self, y: Tensor) -> Tensor: ...
+    def normal(self, x: Tensor) -> Tensor: ...
+
+
+class Encoding(LinearOperator, Protocol):
+    """What is measured before the mask. `norm` bounds its largest singular value."""
+
+    @property
+    def norm(self) -> float: ...
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Eᴴ diag(weight) E x; `weight` is bool or real, broadcast over coils."""
+
+
+def keep(mask: Tensor, values: Tensor) -> Tensor:
+    """`values` where `mask`, exact zeros elsewhere (NaN-proof, unlike a product)."""
+    return torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
+
+
+def _weigh(weight: Tensor, values: Tensor) -> Tensor:
+    return keep(weight, values) if weight.dtype == torch.bool else weight * values
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Pixels measured directly (restoration of missing pixels or blocks)."""
+
+    norm: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def normal(self, x: Tensor) -> Tensor:
+        return x
+
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        return _weigh(weight, x)
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Single-coil Cartesian encoding F."""
+
+    norm: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fft2c(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return ifft2c(y)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return x
+
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        if weight.shape[-2] == 1:  # lines commute with the readout transform
+            return ifft1c(_weigh(weight, fft1c(x)))
+        return ifft2c(_weigh(weight, fft2c(x)))
+
+
+@dataclass(frozen=True)
+class Coils:
+    """Multiplication by sensitivity maps `(b, c, y, x)` (b may be 1)."""
+
+    maps: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maps * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (self.maps.conj() * y).sum(1, keepdim=True)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.maps.abs().square().sum(1, keepdim=True) * x
+
+
+@dataclass(frozen=True)
+class Sense:
+    """Multi-coil Cartesian encoding E x = F(S_c x) (Pruessmann 1999).
+
+    `maps` `(b, c, y, x)` are normalised, Σ_c |S_c|² = 1, over the whole field of view or on a
+    support: then EᴴE is the identity on the support and `norm` is 1.
+    """
+
+    maps: Tensor
+    norm: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fft2c(self.maps * x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (self.maps.conj() * ifft2c(y)).sum(1, keepdim=True)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return Coils(self.maps).normal(x)
+
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        coil_images = self.maps * x
+        if weight.shape[-2] == 1:  # lines commute with the readout transform
+            seen = ifft1c(_weigh(weight, fft1c(coil_images)))
+        else:
+            seen = ifft2c(_weigh(weight, fft2c(coil_images)))
+        return (self.maps.conj() * seen).sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Compressed sensing with a real matrix `(m, y·x)`, rows i.i.d. N(0, 1/m); y is `(b, 1, 1, m)`."""
+
+    matrix: Tensor
+    image_shape: tuple[int, int]
+
+    @classmethod
+    def draw(cls, measurements: int, image_shape: tuple[int, int], rng: torch.Generator) -> Gaussian:
+        matrix = torch.randn(measurements, image_shape[0] * image_shape[1], generator=rng)
+        return cls(matrix / measurements**0.5, image_shape)
+
+    @cached_property
+    def norm(self) -> float:
+        return float(torch.linalg.matrix_norm(self.matrix, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(-2) @ self.matrix.T.to(x.dtype)).unsqueeze(-2)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y.squeeze(-2) @ self.matrix.to(y.dtype)).unflatten(-1, self.image_shape)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.adjoint(self.forward(x))
+
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.adjoint(_weigh(weight, self.forward(x)))
+
+
+@dataclass(frozen=True)
+class Compose:
+    """`outer ∘ inner`; the error of a failing part names that part."""
+
+    outer: LinearOperator
+    inner: LinearOperator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.normal(self.inner.forward(x)))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Measurement space to itself: what `mask` `(b, 1, y or 1, x)` kept; D of the method."""
+
+    mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return keep(self.mask, x)
+
+    adjoint = forward
+    normal = forward
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A = M E: the operator of a scan. `mask` `(b, 1, y, x)`; `(b, 1, 1, x)` where whole lines are measured.
+
+    Examples
+    --------
+    >>> import torch
+    >>> A = Masked(Fourier(), torch.tensor([True, False, True, True]).reshape(1, 1, 1, 4))
+    >>> A.forward(torch.ones(1, 1, 4, 4, dtype=torch.complex64)).shape
+    torch.Size([1, 1, 4, 4])
+    """
+
+    encoding: Encoding
+    mask: Tensor = field(repr=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return keep(self.mask, self.encoding.forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.encoding.adjoint(keep(self.mask, y))
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.encoding.masked_normal(x, self.mask)
+
+    def show(self, kept: Tensor) -> Masked:
+        """Ã = D A for D = diag(`kept`): measures only what both measured."""
+        return Masked(self.encoding, self.mask & kept)
+
+
+class _SigpyApply(torch.autograd.Function):
+    """Applies a sigpy Linop to each image of a batch; the vjp is its adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, linop: Any, shape: tuple[int, ...]) -> Tensor:
+        ctx.linop, ctx.input_shape = linop, x.shape[1:]
+        rows = [linop(row.reshape(linop.ishape).cpu().numpy()) for row in x.detach()]
+        return torch.stack([torch.as_tensor(row) for row in rows]).reshape(len(x), *shape).to(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _SigpyApply.apply(grads[0], ctx.linop.H, tuple(ctx.input_shape)), None, None
+
+
+@dataclass(frozen=True)
+class SigpyEncoding:
+    """Any sigpy Linop as an encoding with autograd, e.g. a radial NUFFT; made by `from_sigpy`."""
+
+    linop: Any
+    norm: float
+
+    @property
+    def _image_shape(self) -> tuple[int, ...]:
+        return (1, *self.linop.ishape[-2:])
+
+    @property
+    def _measurement_shape(self) -> tuple[int, ...]:
+        shape = tuple(self.linop.oshape)
+        return (1,) * (3 - len(shape)) + shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = _SigpyApply.apply(x, self.linop, self._measurement_shape)
+        return out
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        out: Tensor = _SigpyApply.apply(y, self.linop.H, self._image_shape)
+        return out
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.adjoint(self.forward(x))
+
+    def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.adjoint(_weigh(weight, self.forward(x)))
+
+
+def from_sigpy(linop: Any) -> SigpyEncoding:
+    """Wrap a `sigpy.linop.Linop` of one image; its norm is found by power iteration.
+
+    Parameters
+    ----------
+    linop
+        Maps `(y, x)` (or `(1, y, x)`) to any shape of at most three axes, coils first.
+    """
+    import numpy as np
+    import sigpy as sp
+
+    eigenvalue = sp.app.MaxEig(linop.N, dtype=np.complex64, max_iter=30, show_pbar=False).run()
+    return SigpyEncoding(linop, float(eigenvalue) ** 0.5 * 1.01)
+
+
+def to_sigpy(operator: LinearOperator, image_shape: tuple[int, int]) -> Any:
+    """The operator of one scan (batch size 1) as a sigpy Linop from `(y, x)` to `(c, y, x)`.
+
+    `forward`, `adjoint` and `.H.H` behave as sigpy expects, so every sigpy app accepts it.
+    """
+    import numpy as np
+    import sigpy as sp
+
+    probe = operator.forward(torch.zeros(1, 1, *image_shape, dtype=torch.complex64))
+    measurement_shape = tuple(probe.shape[1:])
+
+    class _Bridge(sp.linop.Linop):  # type: ignore[misc]
+        def __init__(self, adjoint: bool) -> None:
+            self.is_adjoint = adjoint
+            shapes = (image_shape, measurement_shape) if adjoint else (measurement_shape, image_shape)
+            super().__init__(*shapes, repr_str=type(operator).__name__ + (".H" if adjoint else ""))
+
+        def _apply(self, value: Any) -> Any:
+            tensor = torch.from_numpy(np.ascontiguousarray(value, dtype=np.complex64))
+            if self.is_adjoint:
+                return operator.adjoint(tensor[None])[0, 0].numpy()
+            return operator.forward(tensor[None, None])[0].numpy()
+
+        def _adjoint_linop(self) -> Any:
+            return _Bridge(not self.is_adjoint)
+
+        def _normal_linop(self) -> Any:
+            return _Bridge(True) * _Bridge(False)
+
+    return _Bridge(False)
