@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
 
 METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled")
+EVALUATED = (*METHODS, "biharmonic")
 TRAINING_METHODS = ("ambient", "unweighted", "naive")
 
 REMEDIES = {
@@ -71,8 +72,8 @@ def _accelerations(text: str) -> tuple[float, ...]:
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in METHODS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(METHODS)}")
+        if name not in EVALUATED:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVALUATED)}")
     return names
 
 
@@ -149,7 +150,7 @@ def reconstruct(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.spec import load_spec
     from ambient_mri.reconstruction.evaluate import evaluate as run
-    from ambient_mri.report import evaluation_json, evaluation_page, evaluation_text
+    from ambient_mri.report import evaluation_page, evaluation_text
 
     evaluation = run(
         arguments.bundle,
@@ -163,10 +164,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         progress=_say,
     )
     print(evaluation_text(evaluation))
-    for path, make in ((arguments.json, evaluation_json), (arguments.html, evaluation_page)):
-        if path is not None:
-            _write(path, make(evaluation))
-            print(path)
+    if arguments.json is not None:
+        _write(arguments.json, evaluation.to_json())
+        print(arguments.json)
+    if arguments.html is not None:
+        _write(arguments.html, evaluation_page(evaluation))
+        print(arguments.html)
     return 0
 
 
@@ -290,8 +293,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("bundle", type=Path, metavar="BUNDLE")
     add.add_argument("--data", required=True, metavar="SPEC")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
-    add.add_argument("--acceleration", type=_accelerations, default=(2.0, 4.0, 8.0), metavar="R,R,…")
-    add.add_argument("--methods", type=_methods, default=METHODS, metavar="M,M,…", help=f"default: {','.join(METHODS)}")
+    add.add_argument("--acceleration", type=_accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
+    add.add_argument("--methods", type=_methods, default=EVALUATED, metavar="M,M,…", help="default: all that apply")
     add.add_argument("--limit", type=_count, metavar="N", help="at most N slices")
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")

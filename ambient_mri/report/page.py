@@ -6,9 +6,9 @@ from html import escape
 
 import numpy as np
 
-from ambient_mri.reconstruction.evaluate import Evaluation, Example, Row
+from ambient_mri.reconstruction.results import Evaluation, Example, Row
 from ambient_mri.report.figures import Series, grey, heat, interval_chart, png_uri
-from ambient_mri.report.table import COLUMNS, by_acceleration, winners
+from ambient_mri.report.table import COLUMNS, by_acceleration, gain_sentence, winners
 
 ERROR_GAIN = 5  # error maps are white where the error reaches a fifth of the image's peak
 
@@ -60,20 +60,20 @@ def evaluation_page(evaluation: Evaluation) -> str:
 
 
 def _head(evaluation: Evaluation) -> list[str]:
-    lines = [
+    noise = "noise as estimated from the files" if evaluation.noise_std is None else f"noise {evaluation.noise_std:g}"
+    measured = "pixels" if evaluation.domain == "image" else "k-space"
+    origin = f"{'simulated' if evaluation.simulated else 'acquired'} {measured}, {noise}"
+    model = f" Model <code>{escape(evaluation.bundle)}</code>." if evaluation.bundle else ""
+    gains = [f"<li>R = {gain.acceleration:g}: {escape(gain_sentence(gain))}.</li>" for gain in evaluation.gains]
+    return [
         f"<h1>Reconstruction of {escape(evaluation.data)}</h1>",
         f'<p class="soft">{evaluation.slices} slices of {evaluation.patients} patients in the '
-        f"{escape(evaluation.split)} split (split by patient). Model "
-        f"<code>{escape(evaluation.bundle)}</code>.</p>",
+        f"{escape(evaluation.split)} split (split by patient); {origin}.{model}</p>",
+        *(
+            ["<p>Beside the classical method that was best on the validation split:</p>\n<ul>", *gains, "</ul>"]
+            * bool(gains)
+        ),
     ]
-    verdicts = []
-    for rate, rows in by_acceleration(evaluation.rows):
-        ordered = sorted(rows, key=lambda row: row.psnr.mean, reverse=True)
-        if len(ordered) > 1:
-            lead = ordered[0].psnr.mean - ordered[1].psnr.mean
-            verdicts.append(f"<li>R = {rate:g}: <strong>{escape(ordered[0].method)}</strong> has the highest PSNR, "
-                            f"{lead:.2f} dB ahead of {escape(ordered[1].method)}.</li>")  # fmt: skip
-    return [*lines, "<ul>", *verdicts, "</ul>"] if verdicts else lines
 
 
 def _table(evaluation: Evaluation) -> list[str]:
@@ -150,11 +150,12 @@ def _figures(example: Example) -> list[str]:
 def _reading(evaluation: Evaluation) -> list[str]:
     return [
         "<h2>How to read this</h2>\n<dl>",
-        "<dt>R</dt><dd>Acceleration: one phase-encode line in R was measured, on average.</dd>",
+        "<dt>R</dt><dd>Acceleration: one phase-encode line (or pixel) in R was measured, on average.</dd>",
         "<dt>PSNR, SSIM, NMSE</dt><dd>On magnitude images, as the fastMRI challenge defines them: the data range "
         "is the largest value of the true volume; NMSE is the squared error over the squared truth.</dd>",
-        "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; slices of one patient stay together.</dd>",
+        "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; their slices stay together.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
-        "consistency solve), chosen for each R on the validation split, never on the slices shown here.</dd>",
+        f"consistency solve), chosen for each R on {evaluation.tuning_slices} slices of the validation split, never on "
+        "those shown here.</dd>",
         f"<dt>To reproduce</dt><dd><code>{escape(evaluation.command)}</code></dd>\n</dl>",
     ]

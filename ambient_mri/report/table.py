@@ -1,13 +1,13 @@
-"""The rows of an evaluation in order, with winners, as text and JSON."""
+"""The rows of an evaluation in order, with winners, as text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ambient_mri.reconstruction.evaluate import Evaluation, Interval, Row
+from ambient_mri.reconstruction.metrics import Interval
+from ambient_mri.reconstruction.results import Evaluation, Gain, Row
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,14 @@ def evaluation_text(evaluation: Evaluation) -> str:
                 cell = f"{column.show(value.mean)}{star} [{column.show(value.low)}, {column.show(value.high)}]"
                 cells += f"{cell:>29}"
             lines.append(f"{rate:>4g}  {row.method:<12}{cells}  {row.nfe:>4}  {row.seconds_per_slice:>7.3f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains)])
 
 
-def evaluation_json(evaluation: Evaluation) -> str:
-    """Every figure, without the pictures."""
-    return json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
+def gain_sentence(gain: Gain) -> str:
+    """One-step beside its best rival, in words that are as true when it loses."""
+    side = "ahead of" if gain.psnr.mean >= 0 else "behind"
+    low, high = sorted((abs(gain.psnr.low), abs(gain.psnr.high)))
+    sure = gain.psnr.low > 0 or gain.psnr.high < 0
+    size = f"{low:.2f} to {high:.2f}" if sure else f"{gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
+    ending = "" if sure else ", which leaves open who is ahead"
+    return f"one-step is {abs(gain.psnr.mean):.2f} dB {side} {gain.rival} (95 % interval {size}{ending})"
