@@ -1,0 +1,1 @@
+"""From measurements to images: classical methods, evaluation beside them, and files in batches."""

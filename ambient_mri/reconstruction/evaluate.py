@@ -1,0 +1,218 @@
+"""Evaluation beside classical methods, where the truth is known: all strengths tuned on the validation split."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+
+from ambient_mri.data.dataset import EvaluationScans, open_evaluation
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.errors import InputError
+from ambient_mri.patterns import FullySampled, Pattern, Pixels
+from ambient_mri.reconstruction import methods as named
+from ambient_mri.reconstruction.metrics import Interval, patient_bootstrap
+from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
+from ambient_mri.reconstruction.scoring import FIGURES, Batch, Scores, batches
+from ambient_mri.reconstruction.tuning import tune
+
+if TYPE_CHECKING:
+    from ambient_mri.prior.bundle import Bundle
+
+__all__ = ["Evaluation", "Example", "Gain", "Interval", "Row", "evaluate"]
+
+TUNING_SLICES = 48
+EXAMPLES = 4
+
+
+def evaluate(
+    bundle_path: Path | None,
+    spec: DataSpec,
+    *,
+    split: str = "test",
+    accelerations: Sequence[float] = (),
+    methods: Sequence[str] = named.METHODS,
+    limit: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    tuning_slices: int = TUNING_SLICES,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Reconstruct a split with every method at every acceleration and compare with the truth.
+
+    Parameters
+    ----------
+    bundle_path
+        The trained model; None where `methods` are classical only.
+    accelerations
+        Take the place of the law's acceleration; for random pixels R means that 1 − 1/R are missing.
+        Empty, or a law without a rate (blocks): the spec's own law.
+    methods
+        Those that do not apply to the data's domain are left out.
+    limit
+        At most this many slices of the split.
+    seed
+        Of the bootstrap; reconstruction has no randomness.
+    tuning_slices
+        At most this many slices of the validation split choose the strengths and the best rival.
+    progress
+        Called with one line for each method and acceleration.
+
+    Raises
+    ------
+    InputError
+        If the data or the bundle cannot be used, there is no such method, or the data have no truth.
+    """
+    wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
+    bundle = _load(bundle_path, device) if "one-step" in wanted else None
+    run = {name: named.reconstruction(name, bundle) for name in wanted}
+    rng = torch.Generator().manual_seed(seed)
+    rows: list[Row] = []
+    gains: list[Gain] = []
+    examples: list[Example] = []
+    for rate, pattern in _laws(spec, accelerations):
+        held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
+        tuned: dict[str, _Tuned] = {}
+        for name in wanted:
+            tuned[name] = _tune(run[name], name, held)
+            progress(f"R = {rate:g} {name}: {tuned[name].psnr:.2f} dB on validation, strength {tuned[name].strength}")
+        scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
+        scores, seconds, pictured = _reconstruct(run, tuned, scans, rate, device)
+        for name in wanted:
+            row = _row(name, rate, scores[name], tuned[name], seconds[name] / len(scans), rng)
+            progress(
+                f"R = {rate:g} {name}: {row.psnr.mean:.2f} dB, SSIM {row.ssim.mean:.4f}, "
+                f"{1e3 * row.seconds_per_slice:.0f} ms a slice"
+            )
+            rows.append(row)
+        gains += _gain(rate, scores, tuned, rng)
+        examples += pictured
+    whose = next(iter(scores.values()))
+    return Evaluation(
+        data=spec.name, data_sha256=spec.sha256, bundle="" if bundle_path is None else str(bundle_path),
+        bundle_sha256="" if bundle_path is None else weights_sha256(bundle_path), simulated=spec.simulated,
+        domain=spec.acquisition.domain, noise_std=spec.acquisition.noise_std, split=split, slices=len(scans),
+        volumes=len(whose.volumes), patients=len(set(whose.patients)),
+        tuning_slices=sum(len(batch.measurement) for batch in held), seed=seed,
+        command=_command(bundle_path, spec, split, accelerations, methods, limit, seed), rows=tuple(rows),
+        gains=tuple(gains), examples=tuple(examples),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """The strength of the highest PSNR on the validation split, that PSNR, and all that were tried."""
+
+    strength: float | None
+    psnr: float
+    curve: tuple[tuple[float, float], ...]
+
+
+def _tune(run: named.Reconstruct, name: str, held: Sequence[Batch]) -> _Tuned:
+    def score(strength: float | None) -> float:
+        scores = Scores()
+        for batch in held:
+            scores.add(batch, run(batch.measurement, strength).abs().cpu())
+        scores.close()
+        return scores.mean("psnr")
+
+    if not named.has_strength(name):
+        return _Tuned(None, score(None), ())
+    strength, curve = tune(score, named.TYPICAL[name])
+    return _Tuned(strength, max(figure for _, figure in curve), tuple(curve))
+
+
+def _reconstruct(
+    run: Mapping[str, named.Reconstruct], tuned: Mapping[str, _Tuned], scans: EvaluationScans, rate: float, device: str
+) -> tuple[dict[str, Scores], dict[str, float], list[Example]]:
+    """Scores and seconds of every method, and pictures of the first slice of the first patients."""
+    scores = {name: Scores() for name in run}
+    seconds = dict.fromkeys(run, 0.0)
+    pictured: dict[str, Example] = {}
+    for batch in batches(scans, device):
+        images: dict[str, Tensor] = {}
+        for name in run:
+            started = time.perf_counter()
+            images[name] = run[name](batch.measurement, tuned[name].strength).abs().cpu()
+            seconds[name] += time.perf_counter() - started
+            scores[name].add(batch, images[name])
+        for i, (scan_id, patient) in enumerate(zip(batch.measurement.scan_ids, batch.patients, strict=True)):
+            if len(pictured) < EXAMPLES and patient not in pictured:
+                shown = {name: image[i, 0].numpy() for name, image in images.items()}
+                pictured[patient] = Example(rate, scan_id, batch.truth[i, 0].numpy(), shown)
+    for one in scores.values():
+        one.close()
+    return scores, seconds, list(pictured.values())
+
+
+def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, seconds: float, rng: Generator) -> Row:
+    intervals = {key: patient_bootstrap(scores.values[key], scores.patients, rng) for key in FIGURES}
+    return Row(
+        method=name, acceleration=rate, psnr=intervals["psnr"], ssim=intervals["ssim"], nmse=intervals["nmse"],
+        nfe=named.evaluations(name), seconds_per_slice=seconds, strength=tuned.strength, tuning=tuned.curve,
+    )  # fmt: skip
+
+
+def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, _Tuned], rng: Generator) -> list[Gain]:
+    """One-step less the rival that validation chose; nothing without both."""
+    rivals = [name for name in scores if name in named.CLASSICAL]
+    if "one-step" not in scores or not rivals:
+        return []
+    rival = max(rivals, key=lambda name: tuned[name].psnr)
+    ours, theirs = scores["one-step"], scores[rival]
+    paired = {
+        key: patient_bootstrap(
+            [a - b for a, b in zip(ours.values[key], theirs.values[key], strict=True)], ours.patients, rng
+        )
+        for key in FIGURES
+    }
+    return [Gain(rate, rival, paired["psnr"], paired["ssim"], paired["nmse"])]
+
+
+def _laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pattern]]:
+    """(R, law) of every acceleration that is asked for."""
+    law = spec.pattern()
+    law = law.law if isinstance(law, FullySampled) else law
+    if isinstance(law, Pixels):
+        chosen = [Pixels(1 - 1 / rate) for rate in accelerations if rate > 1] or [law]
+        return [(round(1 / (1 - one.missing), 6), one) for one in chosen]
+    if hasattr(law, "acceleration"):
+        frozen: Any = law
+        return [(rate, replace(frozen, acceleration=rate)) for rate in accelerations or [frozen.acceleration]]
+    shape = open_evaluation(spec, "validation", limit=1)[0][0].image_shape
+    return [(1 / float(law.probability(shape).mean()), law)]
+
+
+def _load(path: Path | None, device: str) -> Bundle | None:
+    from ambient_mri.prior.bundle import load_bundle
+
+    return None if path is None else load_bundle(path, device=device)
+
+
+def weights_sha256(bundle_path: Path) -> str:
+    """Hash over the weights of a bundle."""
+    files = sorted((bundle_path / "models").glob("*.safetensors"))
+    if not files:
+        raise InputError("no weights (models/*.safetensors)", where=str(bundle_path), remedy="Give a trained bundle")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _command(
+    bundle: Path | None, spec: DataSpec, split: str, rates: Sequence[float], methods: Sequence[str],
+    limit: int | None, seed: int,
+) -> str:  # fmt: skip
+    words = ["ambient-mri", "evaluate", "BUNDLE" if bundle is None else str(bundle), "--data", spec.name]
+    words += ["--split", split, "--methods", ",".join(methods), "--seed", str(seed)]
+    words += ["--acceleration", ",".join(f"{rate:g}" for rate in rates)] if rates else []
+    words += ["--limit", str(limit)] if limit is not None else []
+    return shlex.join(words)

@@ -1,0 +1,79 @@
+"""Slices in batches with their truth, and the figures of one method, volume by volume. Evaluation only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ambient_mri.data.dataset import EvaluationScans
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.reconstruction.metrics import Volume, nmse, psnr, ssim
+
+BATCH = 16
+FIGURES: dict[str, Callable[[Volume, Volume], float]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices of one size: measured, true magnitudes `(b, 1, y, x)`, whose they are."""
+
+    measurement: Measurement
+    truth: Tensor
+    patients: list[str]
+
+
+def batches(scans: EvaluationScans, device: str) -> Iterator[Batch]:
+    """In order, up to `BATCH` at a time; sizes are never mixed."""
+    waiting: list[tuple[Measurement, Tensor, str]] = []
+
+    def flush() -> Batch:
+        measured, truths, patients = zip(*waiting, strict=True)
+        waiting.clear()
+        return Batch(collate(measured).to(device), torch.cat(truths).abs(), list(patients))
+
+    for i in range(len(scans)):
+        measurement, truth = scans[i]
+        if waiting and (len(waiting) == BATCH or measurement.y.shape != waiting[0][0].y.shape):
+            yield flush()
+        waiting.append((measurement, truth, scans.patient(i)))
+    if waiting:
+        yield flush()
+
+
+@dataclass
+class Scores:
+    """The figures of one method, volume by volume; only the volume at hand is held in memory."""
+
+    values: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in FIGURES})
+    patients: list[str] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
+    _truth: list[Tensor] = field(default_factory=list)
+    _image: list[Tensor] = field(default_factory=list)
+
+    def add(self, batch: Batch, image: Tensor) -> None:
+        for i, scan_id in enumerate(batch.measurement.scan_ids):
+            volume = scan_id.rpartition("/")[0] or scan_id
+            if not self.volumes or self.volumes[-1] != volume:
+                self.close()
+                self.volumes.append(volume)
+                self.patients.append(batch.patients[i])
+            self._truth.append(batch.truth[i, 0])
+            self._image.append(image[i, 0])
+
+    def close(self) -> None:
+        if self._truth:
+            truth, image = (torch.stack(part).numpy() for part in (self._truth, self._image))
+            for key, figure in FIGURES.items():
+                self.values[key].append(figure(truth, image))
+        self._truth, self._image = [], []
+
+    def mean(self, key: str) -> float:
+        """Over patients."""
+        means: dict[str, list[float]] = {}
+        for value, patient in zip(self.values[key], self.patients, strict=True):
+            means.setdefault(patient, []).append(value)
+        return float(np.mean([np.mean(own) for own in means.values()]))

@@ -1,0 +1,137 @@
+"""Evaluation on the built-in cohort and on real slices, with classical methods and a stand-in for a prior."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement
+from ambient_mri.reconstruction import evaluate as module
+from ambient_mri.reconstruction import methods, scoring
+from ambient_mri.reconstruction.evaluate import Evaluation, evaluate
+
+
+def _small(name: str = "brain_demo") -> DataSpec:
+    spec = load_spec(name)
+    source = spec.source.model_copy(update={"image_size": 32})
+    return spec.model_copy(update={"source": source})
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluate(
+        None, _small(), accelerations=(2.0, 4.0), methods=("zero-filled", "cg-sense", "tv", "biharmonic"), limit=6,
+        tuning_slices=4,
+    )  # fmt: skip
+
+
+def test_rows_are_complete_and_plausible(evaluation: Evaluation) -> None:
+    names = [(row.acceleration, row.method) for row in evaluation.rows]
+    assert names == [(rate, name) for rate in (2.0, 4.0) for name in ("zero-filled", "cg-sense", "tv")]
+    by_name = dict(zip(names, evaluation.rows, strict=True))
+    for row in evaluation.rows:
+        assert row.psnr.low <= row.psnr.mean <= row.psnr.high
+        assert 0 < row.ssim.mean <= 1
+        assert 0 < row.nmse.mean < 1
+        assert row.nfe == 0
+        assert row.seconds_per_slice > 0
+        assert (row.strength is None) == (row.method == "zero-filled")
+    for rate in (2.0, 4.0):
+        assert (
+            by_name[rate, "tv"].psnr.mean > by_name[rate, "cg-sense"].psnr.mean > by_name[rate, "zero-filled"].psnr.mean
+        )
+        strength, curve = by_name[rate, "tv"].strength, by_name[rate, "tv"].tuning
+        assert strength is not None
+        assert curve[0][0] < strength < curve[-1][0], "the best strength must be interior"
+        assert max(curve, key=lambda point: point[1])[0] == pytest.approx(strength)
+    assert by_name[2.0, "tv"].psnr.mean > by_name[4.0, "tv"].psnr.mean
+    assert (evaluation.slices, evaluation.patients, evaluation.tuning_slices) == (6, 6, 4)
+    assert evaluation.simulated
+    assert evaluation.data_sha256 == _small().sha256
+
+
+def test_json_returns_the_same_evaluation(evaluation: Evaluation) -> None:
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
+    with pytest.raises(InputError, match="not the JSON"):
+        Evaluation.from_json("{}")
+
+
+def test_examples_hold_the_truth_and_every_method(evaluation: Evaluation) -> None:
+    assert [example.acceleration for example in evaluation.examples] == [2.0] * 4 + [4.0] * 4
+    for example in evaluation.examples:
+        assert example.truth.shape == (32, 32)
+        assert set(example.images) == {"zero-filled", "cg-sense", "tv"}
+        assert all(np.isfinite(image).all() and image.min() >= 0 for image in example.images.values())
+    assert "truth" not in evaluation.to_json()
+
+
+def test_figures_do_not_depend_on_the_batch(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "BATCH", 3)
+    again = evaluate(None, _small(), accelerations=(4.0,), methods=("cg-sense",), limit=6, tuning_slices=4)
+    row = next(row for row in evaluation.rows if (row.acceleration, row.method) == (4.0, "cg-sense"))
+    assert again.rows[0].psnr.mean == pytest.approx(row.psnr.mean, abs=1e-3)
+
+
+def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float | None]] = []
+
+    def fake(bundle: object) -> methods.Reconstruct:
+        def run(measurement: Measurement, strength: float | None) -> torch.Tensor:
+            asked.extend((scan_id, strength) for scan_id in measurement.scan_ids)
+            return 1.02 * methods.reconstruction("tv", None)(measurement, 0.003)
+
+        return run
+
+    monkeypatch.setattr(methods, "_one_step", fake)
+    monkeypatch.setattr(module, "_load", lambda path, device: None)
+    spec = _small()
+    found = evaluate(None, spec, accelerations=(4.0,), methods=("one-step", "tv", "cg-sense"), limit=6, tuning_slices=4)
+    gain = found.gains[0]
+    assert gain.rival == "tv"
+    # Two nearly equal methods: the paired interval is far narrower than that of either.
+    tv = next(row for row in found.rows if row.method == "tv")
+    assert gain.psnr.high - gain.psnr.low < 0.3 * (tv.psnr.high - tv.psnr.low)
+    assert found.rows[0].nfe == 1
+    on_test = {scan_id for scan_id, _ in asked[-6:]}
+    tuned = {scan_id for scan_id, _ in asked[:-6]}
+    assert len({strength for _, strength in asked[-6:]}) == 1
+    assert not tuned & on_test
+
+
+def test_unknown_methods_and_missing_bundles_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a method"):
+        evaluate(None, _small(), methods=("magic",))
+    with pytest.raises(InputError, match="trained bundle"):
+        module.weights_sha256(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["brain_bids_pixels", "brain_bids_blocks"])
+def test_missing_pixels_of_real_slices(real_data: Path, name: str) -> None:
+    found = evaluate(
+        None, _small(name), methods=("zero-filled", "cg-sense", "tv", "biharmonic"), limit=4, tuning_slices=4
+    )
+    figures = {row.method: row.psnr.mean for row in found.rows}
+    assert set(figures) == {"zero-filled", "tv", "biharmonic"}
+    assert min(figures["tv"], figures["biharmonic"]) > figures["zero-filled"] + 3
+
+
+def test_pixels_take_an_acceleration_as_the_share_that_is_measured(real_data: Path) -> None:
+    found = evaluate(
+        None, _small("brain_bids_pixels"), accelerations=(2.5, 5.0), methods=("tv",), limit=3, tuning_slices=3
+    )
+    assert [row.acceleration for row in found.rows] == [2.5, 5.0]
+    assert found.rows[0].psnr.mean > found.rows[1].psnr.mean + 1
+
+
+def test_volumes_of_several_slices_are_one_figure_each() -> None:
+    spec = _small()
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"slices": 2})})
+    found = evaluate(None, spec, accelerations=(4.0,), methods=("zero-filled",), limit=6, tuning_slices=2)
+    assert (found.slices, found.volumes, found.patients) == (6, 3, 3)
+    assert replace(found, rows=()).rows == ()
