@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 # A room imports from itself and from those before it.
 ROOMS = (
-    "errors", "fourier", "operators", "patterns", "corruption", "coils", "measurement", "data", "prior", "sampling",
-    "reconstruction", "audit", "report", "doctor", "cli", "__main__",
+    "errors", "fourier", "operators", "solvers", "patterns", "corruption", "coils", "measurement", "data", "prior",
+    "sampling", "reconstruction", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
     "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy", "skimage",

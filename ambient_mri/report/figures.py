@@ -25,7 +25,8 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
 
 def grey(image: NDArray[np.floating], peak: float) -> NDArray[np.uint8]:
     """Magnitude image: black at 0, white at `peak`; values beyond saturate."""
-    return (255 * np.clip(np.nan_to_num(image) / max(peak, 1e-12), 0, 1)).round().astype(np.uint8)
+    level = np.clip(np.nan_to_num(image) / max(peak, 1e-12), 0, 1)
+    return np.asarray(np.round(255 * level), np.uint8)
 
 
 def heat(error: NDArray[np.floating], peak: float) -> NDArray[np.uint8]:

@@ -69,10 +69,7 @@ def _head(evaluation: Evaluation) -> list[str]:
         f"<h1>Reconstruction of {escape(evaluation.data)}</h1>",
         f'<p class="soft">{evaluation.slices} slices of {evaluation.patients} patients in the '
         f"{escape(evaluation.split)} split (split by patient); {origin}.{model}</p>",
-        *(
-            ["<p>Beside the classical method that was best on the validation split:</p>\n<ul>", *gains, "</ul>"]
-            * bool(gains)
-        ),
+        *(["<p>Beside the classical method that was best on validation:</p>\n<ul>", *gains, "</ul>"] if gains else []),
     ]
 
 
