@@ -17,10 +17,11 @@ from torch import Tensor
 @lru_cache(maxsize=64)
 def _alternating(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     """(-1)^(j₁+j₂+…) over a grid of even `sizes`."""
-    sign = torch.ones((), device=device)
-    for n in sizes:
-        sign = sign[..., None] * (1.0 - 2.0 * (torch.arange(n, device=device) % 2))
-    return sign
+    with torch.inference_mode(False):  # cached: an evaluation must not leave behind a tensor that training cannot use
+        sign = torch.ones((), device=device)
+        for n in sizes:
+            sign = sign[..., None] * (1.0 - 2.0 * (torch.arange(n, device=device) % 2))
+        return sign
 
 
 def _centred(transform: Callable[..., Tensor], x: Tensor, dim: tuple[int, ...]) -> Tensor:
