@@ -222,7 +222,7 @@ class _SigpyApply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, linop: Any, shape: tuple[int, ...]) -> Tensor:
         ctx.linop, ctx.input_shape = linop, x.shape[1:]
-        rows = [linop(row.reshape(linop.ishape).cpu().numpy()) for row in x.detach()]
+        rows = [linop(row.reshape(linop.ishape).cpu().numpy()) for row in x.detach().resolve_conj()]
         return torch.stack([torch.as_tensor(row) for row in rows]).reshape(len(x), *shape).to(x)
 
     @staticmethod
