@@ -145,7 +145,7 @@ def collate(parts: Sequence[Measurement]) -> Measurement:
     Raises
     ------
     InputError
-        If sizes, coils or domains differ: group them first.
+        If sizes, coils or domains differ, or only some have maps: group them first.
     """
     first = parts[0]
     for part in parts[1:]:
@@ -155,6 +155,11 @@ def collate(parts: Sequence[Measurement]) -> Measurement:
                 f"({first.domain}) cannot share a batch",
                 where=part.scan_ids[0],
                 remedy="Group slices by size first",
+            )
+        if (part.sensitivity_maps is None) != (first.sensitivity_maps is None):
+            raise InputError(
+                "slices with and without sensitivity maps cannot share a batch", where=part.scan_ids[0],
+                remedy="Give maps for all of them or for none",
             )
     rows = max(part.mask.shape[-2] for part in parts)
     maps = [part.sensitivity_maps for part in parts if part.sensitivity_maps is not None]
