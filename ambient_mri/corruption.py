@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.operators import Encoding, Masked
+from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.patterns import Pattern
 
 MAX_WEIGHT = 200.0
@@ -126,10 +126,31 @@ def identifiability(
     return Identifiability(float(torch.tensor(smallest).median()), min(smallest), max(smallest), draws)
 
 
+def _smallest_eigenvalue_of_lines(
+    encoding: Identity | Fourier | Sense, q: Tensor, shape: tuple[int, int], most_rows: int = 64
+) -> float:
+    """Line masks leave the rows of an image apart: one dense x × x matrix a row, at most `most_rows` of the rows."""
+    rows = torch.linspace(0, shape[0] - 1, min(shape[0], most_rows)).round().long()
+    if isinstance(encoding, Sense):
+        encoding = Sense(encoding.maps[:, :, rows])
+    columns = torch.eye(shape[1], dtype=torch.complex64)[:, None, None, :].expand(-1, 1, len(rows), -1)
+    images = torch.cat([encoding.masked_normal(part, q) for part in columns.split(16)])
+    matrices = images[:, 0].permute(1, 2, 0).to(torch.complex128)
+    unseen = (encoding.normal(torch.ones_like(columns[:1])).abs() < 1e-6)[0, 0]  # outside the support of the maps
+    matrices = matrices + torch.diag_embed(unseen.to(torch.complex128))
+    return max(float(torch.linalg.eigvalsh((matrices + matrices.mH) / 2).min()), 0.0)
+
+
 def _smallest_eigenvalue(
     encoding: Encoding, q: Tensor, shape: tuple[int, int], rng: Generator, steps: int = 60
 ) -> float:
-    """Lanczos with full reorthogonalisation on E ᴴdiag(q)E, started on the support of E."""
+    """λ_min of Eᴴdiag(q)E on the support of E: exact for lines, otherwise by Lanczos with full reorthogonalisation.
+
+    Lanczos approaches λ_min from above, and slowly where the spectrum reaches 0 densely: 60 steps turn an exact 0
+    (4 coils, every fifth line) into 2e-5. So two-dimensional masks with coils are judged too kindly.
+    """
+    if q.shape[-2] == 1 and isinstance(encoding, Identity | Fourier | Sense):
+        return _smallest_eigenvalue_of_lines(encoding, q, shape)
     start = torch.complex(torch.randn(1, 1, *shape, generator=rng), torch.randn(1, 1, *shape, generator=rng))
     vector = encoding.normal(start)
     basis: list[Tensor] = [vector / vector.norm()]
