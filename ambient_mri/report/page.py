@@ -18,14 +18,14 @@ STYLE = """
 body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem 4rem; color: var(--ink); background: #fff;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
+h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; } h3 { font-size: 1rem; margin: 1.25rem 0 .4rem; }
 p, dd { max-width: 46rem; } .soft, figcaption, small { color: var(--soft); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[scope=row], th[scope=rowgroup], thead th:first-child { text-align: left; font-weight: 500; }
-thead th { font-weight: 600; border-bottom: 2px solid var(--ink); }
+thead th { font-weight: 600; border-bottom: 2px solid var(--ink); white-space: normal; vertical-align: bottom; }
 tbody.rate th[scope=rowgroup] { padding-top: .9rem; font-weight: 600; border-bottom: 1px solid var(--soft); }
 td.win { background: var(--win); font-weight: 700; } td.win::before { content: "★ "; font-size: .75em; }
 td small { display: block; font-weight: 400; font-size: .78rem; }
@@ -34,11 +34,12 @@ svg .grid { stroke: var(--line); }
 .row { display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 0 1.25rem; }
 figure { margin: 0; flex: 1 1 8rem; max-width: 11.5rem; }
 figure img { display: block; width: 100%; background: #000; image-rendering: pixelated; }
-figure img + img { margin-top: 2px; } figcaption { font-size: .82rem; line-height: 1.3; padding-top: .25rem; }
+figure img + img { margin-top: 2px; } figcaption { font-size: .82rem; line-height: 1.3; padding-bottom: .15rem; }
 code { font: .88em ui-monospace, "DejaVu Sans Mono", monospace; background: #f3f5f7; padding: .1em .3em; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 0; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } h2 { break-after: avoid; }
-  tbody, .row, figure { break-inside: avoid; } td.win { print-color-adjust: exact; } }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
+  .wide { overflow: visible; } table { font-size: 8pt; } th, td { padding: .2rem .35rem; }
+  tbody, section { break-inside: avoid; } figure { max-width: 7rem; } td.win { print-color-adjust: exact; } }
 """
 
 
@@ -124,22 +125,23 @@ def _pictures(evaluation: Evaluation) -> list[str]:
         "magnified: black is none, white is a fifth of the slice's peak or more.</p>",
     ]
     for example in evaluation.examples:
-        lines.append(f'<h3>R = {example.acceleration:g} <span class="soft">{escape(example.scan_id)}</span></h3>')
-        lines.append('<div class="row">' + "".join(_figures(example)) + "</div>")
+        lines.append(
+            f'<section>\n<h3>R = {example.acceleration:g} <span class="soft">{escape(example.scan_id)}</span></h3>'
+        )
+        lines.append('<div class="row">' + "".join(_figures(example)) + "</div>\n</section>")
     return lines
 
 
 def _figures(example: Example) -> list[str]:
     truth = np.abs(np.asarray(example.truth))
     peak = float(truth.max())
-    figures = [f'<figure><img src="{png_uri(grey(truth, peak))}" alt="Truth"><figcaption>truth</figcaption></figure>']
+    figures = [f'<figure><figcaption>truth</figcaption><img src="{png_uri(grey(truth, peak))}" alt="Truth"></figure>']
     for method, image in example.images.items():
         magnitude = np.abs(np.asarray(image))
         name = escape(method)
         figures.append(
-            f'<figure><img src="{png_uri(grey(magnitude, peak))}" alt="Reconstruction by {name}">'
-            f'<img src="{png_uri(heat(np.abs(magnitude - truth), peak / ERROR_GAIN))}" alt="Error of {name}">'
-            f"<figcaption>{name}</figcaption></figure>"
+            f'<figure><figcaption>{name}</figcaption><img src="{png_uri(grey(magnitude, peak))}" alt="Reconstruction by {name}">'
+            f'<img src="{png_uri(heat(np.abs(magnitude - truth), peak / ERROR_GAIN))}" alt="Error of {name}"></figure>'
         )
     return figures
 
