@@ -1,0 +1,65 @@
+"""What a batch has already done: so that the same command goes on instead of starting over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ambient_mri.errors import InputError
+from ambient_mri.reconstruction.export import replacing
+
+NAME = "manifest.json"
+CHUNK = 2**22
+
+
+class Manifest:
+    """`manifest.json` of an output folder: for each input what went in, what came out, and warnings.
+
+    A file counts as done when content, model and settings have the same hash as before and all outputs are there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.entries: dict[str, Any] = {}
+        if self.path.exists():
+            try:
+                self.entries = dict(json.loads(self.path.read_text(encoding="utf-8"))["files"])
+            except (OSError, ValueError, KeyError, TypeError):
+                raise InputError(
+                    "not a manifest of reconstructions",
+                    where=str(self.path),
+                    remedy="Delete it, or choose another --out",
+                ) from None
+
+    def done(self, name: str, key: str) -> Mapping[str, Any] | None:
+        """The entry of `name` if it stands for `key` and its outputs are still there."""
+        entry = self.entries.get(name)
+        if entry is None or entry.get("key") != key:
+            return None
+        folder = self.path.parent
+        there = all((folder / output).is_file() for output in entry["outputs"])
+        return dict(entry) if there else None
+
+    def record(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Add an entry and write the manifest."""
+        self.entries[name] = dict(entry)
+        document = {"format": "ambient-mri reconstructions 1", "files": dict(sorted(self.entries.items()))}
+        with replacing(self.path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def content_sha256(path: Path) -> str:
+    """Hash of a file's bytes, in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def settings_key(facts: Mapping[str, Any]) -> str:
+    """Hash of everything that determines an output."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

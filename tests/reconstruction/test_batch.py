@@ -1,0 +1,151 @@
+"""Files to files: what is written, what a re-run skips, what a bad file does to the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ambient_mri.data.prospective import simulate_files
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.reconstruction.batch import reconstruct
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = load_spec("brain_demo")
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"image_size": 48, "slices": 3})})
+    return simulate_files(spec, coils=3, acceleration=2, noise_std=0.02, out=tmp_path_factory.mktemp("scans"), limit=2)
+
+
+def _files(scans: Path) -> list[Path]:
+    return sorted(scans.glob("*.h5"))
+
+
+def _truth(scans: Path, path: Path) -> np.ndarray:
+    with h5py.File(scans / "truth" / path.name) as file:
+        name = next(iter(file))
+        return np.abs(np.asarray(file[name]))
+
+
+def test_images_are_right_and_in_the_units_of_the_file(scans: Path, tmp_path: Path) -> None:
+    errors = {}
+    for method in ("zero-filled", "cg-sense", "l1-wavelet", "tv"):
+        results = reconstruct(None, _files(scans), tmp_path / method, method=method)
+        assert len(results) == 2
+        for path in _files(scans):
+            with h5py.File(tmp_path / method / path.name) as file:
+                image, phase = np.asarray(file["reconstruction"]), np.asarray(file["reconstruction_complex"])
+                assert file.attrs["method"] == method
+                assert file.attrs["acceleration"] == pytest.approx(2, rel=0.1)
+            truth = _truth(scans, path)
+            assert image.shape == truth.shape == (3, 48, 48)
+            assert np.allclose(np.abs(phase), image, atol=1e-6)
+            errors[method] = float(np.linalg.norm(image - truth) / np.linalg.norm(truth))
+    assert errors["tv"] < 0.2
+    assert errors["tv"] < errors["cg-sense"] < errors["zero-filled"]
+
+
+def test_nifti_states_voxels_and_no_orientation_that_nobody_knows(scans: Path, tmp_path: Path) -> None:
+    path = _files(scans)[0]
+    reconstruct(None, [path], tmp_path, method="zero-filled")
+    image = nib.load(tmp_path / f"{path.stem}.nii.gz")
+    with h5py.File(tmp_path / path.name) as file:
+        assert np.allclose(np.asarray(image.dataobj), np.asarray(file["reconstruction"]).transpose(2, 1, 0))
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 0)
+    assert all(size > 0.5 for size in image.header.get_zooms())
+    preview = np.asarray(Image.open(tmp_path / f"{path.stem}.png"))
+    assert preview.dtype == np.uint8
+    assert preview.max() == 255
+
+
+def test_a_second_run_skips_what_is_done_and_does_again_what_changed(scans: Path, tmp_path: Path) -> None:
+    files, lines = _files(scans), list[str]()
+    reconstruct(None, files, tmp_path, method="cg-sense", progress=lines.append)
+    assert len(lines) == 2
+    assert "s left" in lines[0]
+    again = reconstruct(None, files, tmp_path, method="cg-sense")
+    assert [result.skipped for result in again] == [True, True]
+    other = reconstruct(None, files, tmp_path, method="cg-sense", strength=0.5)
+    assert [result.skipped for result in other] == [False, False]
+    (tmp_path / f"{files[0].stem}.png").unlink()
+    assert [r.skipped for r in reconstruct(None, files, tmp_path, method="cg-sense", strength=0.5)] == [False, True]
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    assert set(document["files"]) == {path.stem for path in files}
+    assert not list(tmp_path.glob(".*")), "temporary files must not stay"
+
+
+def _broken(kind: str, good: Path, path: Path) -> None:
+    shutil.copy(good, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "text":
+        path.write_text("no HDF5")
+    elif kind == "missing":
+        path.unlink()
+    else:
+        with h5py.File(path, "r+") as file:
+            if kind == "no mask":
+                del file["mask"]
+            elif kind == "nan":
+                file["kspace"][1] = np.nan
+            elif kind == "long mask":
+                del file["mask"]
+                file["mask"] = np.ones(99, np.float32)
+            elif kind == "order":
+                kspace = np.asarray(file["kspace"]).transpose(2, 3, 0, 1)
+                del file["kspace"]
+                file["kspace"] = kspace
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "missing", "no mask", "nan", "long mask", "order"])
+def test_a_bad_file_is_named_and_the_others_are_kept(scans: Path, tmp_path: Path, kind: str) -> None:
+    good = _files(scans)
+    bad = tmp_path / "bad.h5"
+    _broken(kind, good[0], bad)
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"1 of 3 files failed: .*bad\.h5") as caught:
+        reconstruct(None, [good[0], bad, good[1]], out, method="zero-filled")
+    assert "\n" not in str(caught.value)
+    assert all((out / f"{path.stem}.nii.gz").is_file() for path in good)
+    assert not (out / "bad.nii.gz").exists()
+
+
+def test_namesakes_and_inpainting_are_refused_before_anything_is_done(scans: Path, tmp_path: Path) -> None:
+    path = _files(scans)[0]
+    shutil.copy(path, tmp_path / path.name)
+    with pytest.raises(InputError, match="both be written"):
+        reconstruct(None, [path, tmp_path / path.name], tmp_path / "out", method="tv")
+    with pytest.raises(InputError, match="does not reconstruct k-space"):
+        reconstruct(None, [path], tmp_path / "out", method="biharmonic")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_strange_manifest_is_refused(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(InputError, match="manifest"):
+        reconstruct(None, _files(scans), tmp_path, method="zero-filled")
+
+
+def test_files_with_nan_where_nothing_was_measured_give_the_same_images(scans: Path, tmp_path: Path) -> None:
+    path = _files(scans)[0]
+    poisoned = tmp_path / path.name
+    shutil.copy(path, poisoned)
+    with h5py.File(poisoned, "r+") as file:
+        unmeasured = np.asarray(file["mask"]) == 0
+        kspace = np.asarray(file["kspace"])
+        kspace[..., unmeasured] = np.nan
+        file["kspace"][...] = kspace
+    images = []
+    for source, out in ((path, tmp_path / "a"), (poisoned, tmp_path / "b")):
+        reconstruct(None, [source], out, method="tv")
+        with h5py.File(out / path.name) as file:
+            images.append(np.asarray(file["reconstruction"]))
+    assert np.array_equal(*images)
