@@ -28,7 +28,7 @@ th[scope=row], th[scope=rowgroup], thead th:first-child { text-align: left; font
 thead th { font-weight: 600; border-bottom: 2px solid var(--ink); white-space: normal; vertical-align: bottom; }
 tbody.rate th[scope=rowgroup] { padding-top: .9rem; font-weight: 600; border-bottom: 1px solid var(--soft); }
 td.win { background: var(--win); font-weight: 700; } td.win::before { content: "★ "; font-size: .75em; }
-td small { display: block; font-weight: 400; font-size: .78rem; }
+td small { display: block; font-weight: 400; font-size: .85em; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--ink); }
 svg .grid { stroke: var(--line); }
 .row { display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 0 1.25rem; }
@@ -140,7 +140,8 @@ def _figures(example: Example) -> list[str]:
         magnitude = np.abs(np.asarray(image))
         name = escape(method)
         figures.append(
-            f'<figure><figcaption>{name}</figcaption><img src="{png_uri(grey(magnitude, peak))}" alt="Reconstruction by {name}">'
+            f"<figure><figcaption>{name}</figcaption>"
+            f'<img src="{png_uri(grey(magnitude, peak))}" alt="Reconstruction by {name}">'
             f'<img src="{png_uri(heat(np.abs(magnitude - truth), peak / ERROR_GAIN))}" alt="Error of {name}"></figure>'
         )
     return figures
