@@ -42,7 +42,7 @@ def evaluate(
     limit: int | None = None,
     device: str = "cpu",
     seed: int = 0,
-    tuning_slices: int = TUNING_SLICES,
+    tuning_slices: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Reconstruct a split with every method at every acceleration and compare with the truth.
@@ -61,7 +61,8 @@ def evaluate(
     seed
         Of the bootstrap; reconstruction has no randomness.
     tuning_slices
-        At most this many slices of the validation split choose the strengths and the best rival.
+        At most this many slices of the validation split choose the strengths and the best rival. None: 48, or
+        `limit` where that is less.
     progress
         Called with one line for each method and acceleration.
 
@@ -73,6 +74,7 @@ def evaluate(
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
     bundle = _load(bundle_path, device) if "one-step" in wanted else None
     run = {name: named.reconstruction(name, bundle) for name in wanted}
+    tuning_slices = min(TUNING_SLICES, limit or TUNING_SLICES) if tuning_slices is None else tuning_slices
     rng = torch.Generator().manual_seed(seed)
     rows: list[Row] = []
     gains: list[Gain] = []

@@ -52,7 +52,11 @@ def reconstruction(method: str, bundle: Bundle | None) -> Reconstruct:
         raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(METHODS)}")
     if method == "one-step":
         return _one_step(bundle)
-    return lambda measurement, strength: _classical(method, measurement, strength)
+
+    def run(measurement: Measurement, strength: float | None) -> Tensor:
+        return _classical(method, measurement.to("cpu"), strength).to(measurement.y.device)
+
+    return run
 
 
 def _one_step(bundle: Bundle | None) -> Reconstruct:
