@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled")
 EVALUATED = (*METHODS, "biharmonic")
+PRESETS = ("tiny", "small", "base")
 TRAINING_METHODS = ("ambient", "unweighted", "naive")
 
 REMEDIES = {
@@ -140,8 +141,9 @@ def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.reconstruction.batch import reconstruct as run
 
     results = run(
-        arguments.bundle, arguments.files, arguments.out, method=arguments.method, device=_device(arguments.device)
-    )
+        arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
+        device=_device(arguments.device), progress=_say,
+    )  # fmt: skip
     for result in results:
         print(result)
     return 0
@@ -259,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="default: %(default)s")
     add.add_argument("--minutes", type=_positive, metavar="M", help="stop after M minutes of training")
     add.add_argument("--steps", type=_count, metavar="N", help="stop after N steps")
-    add.add_argument("--preset", choices=("tiny", "small", "base"), default="small", help="default: %(default)s")
+    add.add_argument("--preset", choices=PRESETS, default="small", help="default: %(default)s")
     add.add_argument(
         "--method",
         choices=TRAINING_METHODS,
@@ -286,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("files", type=Path, nargs="+", metavar="FILE")
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
     add.add_argument("--method", choices=METHODS, default="one-step", help="default: %(default)s")
+    add.add_argument("--strength", type=_positive, metavar="S", help="default: the bundle's, or from the noise")
     _common(add, seed=False)
 
     add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")

@@ -140,6 +140,15 @@ def test_bad_input_of_every_command(
     assert expected in said.splitlines()[-1]
 
 
+def test_choices_are_those_of_the_library() -> None:
+    from ambient_mri.prior.network import PRESETS
+    from ambient_mri.reconstruction.methods import METHODS, applies
+
+    assert set(cli.EVALUATED) == set(METHODS)
+    assert set(cli.METHODS) == {method for method in METHODS if applies(method, "kspace")}
+    assert set(cli.PRESETS) == set(PRESETS)
+
+
 def test_module_and_program_answer() -> None:
     for command in ([sys.executable, "-m", "ambient_mri"], [str(Path(sys.executable).with_name("ambient-mri"))]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
