@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-DEMO_MINUTES ?= 7
+DEMO_MINUTES ?= 6
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 .PHONY: demo test slow lint docs bench clean
@@ -21,7 +21,7 @@ demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, 
 	$(BIN)/ambient-mri sample $(DEMO)/train/bundle -n 16 --out $(DEMO)/samples
 	$(BIN)/ambient-mri data simulate brain_demo --coils 4 --acceleration 4 --noise 0.02 --limit 2 --out $(DEMO)/scans
 	$(BIN)/ambient-mri reconstruct $(DEMO)/train/bundle $(DEMO)/scans/*.h5 --out $(DEMO)/reconstructions
-	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 \
+	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 --tuning-slices 16 \
 	    --json $(DEMO)/evaluation.json --html $(DEMO)/evaluation.html
 	@echo; echo 'Pictures and pages:'
 	@find $(DEMO) -name '*.png' -o -name '*.html' | sort | sed 's|^|  |'

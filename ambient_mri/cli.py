@@ -98,6 +98,7 @@ def _device(name: str) -> str:
 def train(arguments: argparse.Namespace) -> int:
     from ambient_mri.prior.training import TrainOptions, dry_run
     from ambient_mri.prior.training import train as run
+    from ambient_mri.sampling.preview import preview
 
     options = TrainOptions(
         data=arguments.data,
@@ -114,7 +115,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("\n".join(dry_run(options)))
     else:
-        bundle = run(options)
+        bundle = run(options, preview)
         if os.environ.get("RANK", "0") == "0":
             print(bundle)
     return 0
@@ -163,6 +164,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         device=_device(arguments.device),
         seed=arguments.seed,
+        tuning_slices=arguments.tuning_slices,
         progress=_say,
     )
     print(evaluation_text(evaluation))
@@ -299,6 +301,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--acceleration", type=_accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
     add.add_argument("--methods", type=_methods, default=EVALUATED, metavar="M,M,…", help="default: all that apply")
     add.add_argument("--limit", type=_count, metavar="N", help="at most N slices")
+    add.add_argument(
+        "--tuning-slices", type=_count, default=48, metavar="N", help="of validation, default: %(default)s"
+    )
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     _common(add)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from ambient_mri.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHORTER = ((r"--minutes \S+", "--steps 2"), (r"-n \d+", "-n 2"), (r"--limit \d+", "--limit 2"))
+SHORTER = (
+    (r"--minutes \S+", "--steps 2"),
+    (r"-n \d+", "-n 2"),
+    (r"--limit \d+", "--limit 2"),
+    (r"--tuning-slices \d+", "--tuning-slices 2"),
+)
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^>]+) -->\n)?```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -38,9 +44,8 @@ def blocks(page: str) -> list[Block]:
     return [Block(match["kind"], match["text"], page.count("\n", 0, match.start("text")) + 1) for match in found]
 
 
-def commands(block: Block) -> list[list[str]]:
-    """The command lines of a console block, cut short, with file patterns expanded."""
-    lines = []
+def commands(block: Block) -> Iterator[list[str]]:
+    """The command lines of a console block, cut short, file patterns expanded when their turn comes."""
     for line in block.text.replace("\\\n", " ").splitlines():
         if not line.startswith("$ "):
             continue
@@ -48,8 +53,7 @@ def commands(block: Block) -> list[list[str]]:
         assert program == "ambient-mri", f"line {block.line}: only ambient-mri commands are run: {line}"
         for long, short in SHORTER:
             words = shlex.split(re.sub(long, short, shlex.join(words)))
-        lines.append([name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])])
-    return lines
+        yield [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
 
 
 def run_page(path: Path) -> None:
