@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,62 @@ def test_bad_input_of_every_command(
     said = capsys.readouterr().err
     assert said.count("ambient-mri: error: ") == 1
     assert expected in said.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One undersampled file as a scanner would leave it."""
+    out = tmp_path_factory.mktemp("scans")
+    assert cli.main(["data", "simulate", "brain_demo", "--limit", "1", "--out", str(out)]) == 0
+    return next(out.glob("*.h5"))
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _changed(change: Callable[[Any], Any], name: str = "kspace") -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        import h5py
+
+        with h5py.File(path, "r+") as file:
+            values = change(file[name][()])
+            del file[name]
+            file[name] = values
+
+    return spoil
+
+
+def _nan_where_measured(kspace: Any) -> Any:
+    kspace[kspace != 0] *= float("nan")
+    return kspace
+
+
+SPOILED: dict[str, Callable[[Path], None]] = {
+    "absent": Path.unlink,
+    "no HDF5": lambda path: path.write_text("a text") and None,
+    "truncated": _truncated,
+    "not a number": _changed(_nan_where_measured),
+    "axes in another order": _changed(lambda kspace: kspace.transpose(1, 2, 3, 0)),
+    "an axis less": _changed(lambda kspace: kspace[0, 0]),
+    "mask longer than k-space": _changed(lambda mask: [*mask, True], "mask"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_files_that_cannot_be_used(
+    spoil: Callable[[Path], None], scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.h5"
+    bad.write_bytes(scan.read_bytes())
+    spoil(bad)
+    files = [str(bad), str(scan), "--out", str(tmp_path / "out")]
+    assert cli.main(["reconstruct", "no-bundle-needed", *files, "--method", "zero-filled"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("ambient-mri: error: ") == 1
+    assert "bad.h5" in said.splitlines()[-1]
+    assert (tmp_path / "out" / f"{scan.stem}.nii.gz").exists(), "the good file is kept"
 
 
 def test_choices_are_those_of_the_library() -> None:
