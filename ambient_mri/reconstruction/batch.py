@@ -25,6 +25,7 @@ from ambient_mri.reconstruction.export.hdf5 import write_hdf5
 from ambient_mri.reconstruction.export.nifti import write_nifti
 from ambient_mri.reconstruction.export.png import write_png
 from ambient_mri.reconstruction.manifest import Manifest, content_sha256, settings_key
+from ambient_mri.reconstruction.match import acceleration, differences
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
@@ -62,9 +63,9 @@ class Result:
 
 
 def reconstruct(
-    bundle_path: Path | None,
-    files: Sequence[Path],
-    out: Path,
+    bundle_path: Path | str | None,
+    files: Sequence[Path | str],
+    out: Path | str,
     *,
     method: str = "one-step",
     device: str = "cpu",
@@ -90,39 +91,40 @@ def reconstruct(
         Before anything is done: if the bundle cannot be used or two files share a name. At the end: if any
         file failed, with what was wrong with each; what the others gave is kept.
     """
-    _refuse_namesakes(files)
+    paths, out = [Path(file) for file in files], Path(out)
+    _refuse_namesakes(paths)
     if not methods.applies(method, "kspace"):
         raise InputError(f"{method} does not reconstruct k-space", where="method", remedy="Choose one-step or tv")
-    bundle = _load(bundle_path, device) if method == "one-step" else None
+    bundle = methods.load(bundle_path, device, "kspace") if method == "one-step" else None
     run = methods.reconstruction(method, bundle)
     settings = {
         "method": method,
         "strength": strength,
-        "bundle_sha256": "" if bundle is None or bundle_path is None else weights_sha256(bundle_path),
+        "bundle_sha256": "" if bundle is None or bundle_path is None else weights_sha256(Path(bundle_path)),
         "version": ambient_mri.__version__,
     }
     manifest, started = Manifest(out), time.perf_counter()
     results: list[Result] = []
     failures: list[str] = []
-    for position, path in enumerate(files, 1):
+    for position, path in enumerate(paths, 1):
         try:
             result = _one_file(path, out, run, strength, settings, bundle, manifest, device)
         except Exception as problem:
-            if isinstance(problem, OSError) and problem.errno in NO_SPACE:
+            if _is_full(problem):  # no other file would fare better
                 raise
             LOG.debug("%s failed", path, exc_info=True)
             expected = isinstance(problem, InputError | OSError)
             failures.append(str(problem) if expected else f"{path}: {type(problem).__name__}: {problem}")
-            progress(f"{position}/{len(files)} FAILED {failures[-1]}")
+            progress(f"{position}/{len(paths)} FAILED {failures[-1]}")
             continue
         results.append(result)
         for warning in result.warnings:
             progress(f"warning: {path}: {warning}")
-        left = (time.perf_counter() - started) / position * (len(files) - position)
-        progress(f"{position}/{len(files)} {result}, {left:.0f} s left")
+        left = (time.perf_counter() - started) / position * (len(paths) - position)
+        progress(f"{position}/{len(paths)} {result}, {left:.0f} s left")
     if failures:
         raise InputError(
-            f"{len(failures)} of {len(files)} files failed: {'; '.join(failures)}",
+            f"{len(failures)} of {len(paths)} files failed: {'; '.join(failures)}",
             remedy=f"The others are in {out}; the same command tries again those that failed",
         )
     return results
@@ -147,7 +149,7 @@ def _one_file(
             remedy="Give undersampled files; to compare methods on fully sampled ones use `ambient-mri evaluate`",
         )
     measured = MeasuredVolume(volume, remove_oversampling=volume.mask.shape[0] == 1)
-    warnings = _warnings(measured, bundle)
+    warnings = () if bundle is None else differences(measured, bundle.card)
     image = _cropped(_images(measured, run, strength, device), volume)
     if not np.isfinite(image).all():
         raise InputError("the reconstruction holds NaN or infinity", where=str(path), remedy="Try --method tv")
@@ -158,8 +160,10 @@ def _one_file(
         "source": path.name,
         "source_sha256": source_sha256,
         "noise_std": measured.noise_std,
-        "acceleration": _acceleration(measured),
+        "acceleration": acceleration(measured.mask),
         "warnings": "\n".join(warnings),
+        "model_trained_on": "" if bundle is None else bundle.card.data,
+        "model_trained_on_simulated_scans": bundle is not None and bundle.card.simulated,
         "content_qualification": "RESEARCH: not for diagnostic use",
     }
     write_nifti(outputs[0], magnitude, affine=None, voxel_mm=voxel, description=f"ambient-mri {settings['method']}")
@@ -218,13 +222,10 @@ def _voxel_mm(volume: Volume, shape: tuple[int, ...]) -> tuple[float, float, flo
     return (column, row, slice_mm) if min(column, row, slice_mm) > 0 else None
 
 
-def _acceleration(measured: MeasuredVolume) -> float:
-    return measured.mask.numel() / max(int(measured.mask.sum()), 1)
-
-
-def _warnings(measured: MeasuredVolume, bundle: Bundle | None) -> tuple[str, ...]:
-    """Where the scan differs from what the model learned from."""
-    return ()
+def _is_full(problem: Exception) -> bool:
+    """Whether the disk is full; HDF5 says so in words only."""
+    said = isinstance(problem, OSError | RuntimeError) and "No space left on device" in str(problem)
+    return said or (isinstance(problem, OSError) and problem.errno in NO_SPACE)
 
 
 def _refuse_namesakes(files: Sequence[Path]) -> None:
@@ -236,9 +237,3 @@ def _refuse_namesakes(files: Sequence[Path]) -> None:
                 remedy="Reconstruct them into different folders",
             )
         seen[path.stem] = path
-
-
-def _load(path: Path | None, device: str) -> Bundle | None:
-    from ambient_mri.prior.bundle import load_bundle
-
-    return None if path is None else load_bundle(path, device=device)

@@ -27,10 +27,26 @@ Map = Callable[[Tensor], Tensor]
 
 WAVELET = "haar"
 """The best of haar, db2, db4, sym4 and bior4.4 on brain slices once its grid is shifted, by .6 to 1 dB."""
-WAVELET_ITERATIONS = 100
-TV_ITERATIONS = 200
-TV_STEP_DATA, TV_STEP_PENALTY = 0.1, 0.01
-"""Dual step sizes of the data term and of the penalty, images of standard deviation .5."""
+
+
+def wavelet_iterations(strength: float) -> int:
+    """FISTA's error falls with the square of its iterations: 100 at λ = .003, more below, at most 2000."""
+    return round(min(max(100 * float((0.003 / max(strength, 1e-12)) ** 0.5), 100), 2000))
+
+
+def tv_iterations(strength: float) -> int:
+    """200 at λ = .002 and above, 423 at λ = 1e-4, at most 800."""
+    return round(min(max(200 * float((0.002 / max(strength, 1e-12)) ** 0.25), 200), 800))
+
+
+def _tv_steps(strength: float) -> tuple[float, float]:
+    """Dual step sizes of data term and penalty: smaller for a weak penalty, whose dual is bounded by λ.
+
+    Found on 64 × 64 slices of standard deviation .5 at λ = 3e-5 to .02; with `tv_iterations` the image is
+    within .1 dB of the optimum (checked against 6000 iterations), except below λ = 1e-4.
+    """
+    penalty = 0.01 * min((strength / 0.002) ** 0.8, 1.0) if strength > 0 else 1e-6
+    return 5 * penalty, penalty
 
 
 def zero_filled(measurement: Measurement) -> Tensor:
@@ -59,7 +75,7 @@ def l1_wavelet(
     strength: float,
     *,
     wavelet: str = WAVELET,
-    iterations: int = WAVELET_ITERATIONS,
+    iterations: int | None = None,
     shifts: bool = True,
 ) -> Tensor:
     """argmin ½‖Ax − y‖² + λ‖Wx‖₁ (Lustig et al., MRM 2007) by FISTA, through sigpy.
@@ -79,12 +95,12 @@ def l1_wavelet(
     soft = sp.prox.UnitaryTransform(sp.prox.L1Reg(W.oshape, strength), W)
     app = sp.app.LinearLeastSquares(
         A, y, proxg=_spinning(soft, shape) if shifts else soft, alpha=1.0 / measurement.encoding().norm ** 2,
-        max_iter=iterations, show_pbar=False,
+        max_iter=wavelet_iterations(strength) if iterations is None else iterations, show_pbar=False,
     )  # fmt: skip
     return _image(app.run(), measurement)
 
 
-def total_variation(measurement: Measurement, strength: float, *, iterations: int = TV_ITERATIONS) -> Tensor:
+def total_variation(measurement: Measurement, strength: float, *, iterations: int | None = None) -> Tensor:
     """argmin ½‖Ax − y‖² + λ Σ_j ‖(∇x)_j‖₂ (Rudin, Osher, Fatemi 1992; isotropic) by sigpy's PDHG.
 
     Differences are periodic, as in `sigpy.mri.app.TotalVariationRecon`, whose penalty is the anisotropic one.
@@ -94,7 +110,8 @@ def total_variation(measurement: Measurement, strength: float, *, iterations: in
     strength
         λ in normalised units.
     """
-    return _total_variation(measurement, strength, iterations, isotropic=True)
+    count = tv_iterations(strength) if iterations is None else iterations
+    return _total_variation(measurement, strength, count, isotropic=True)
 
 
 def _total_variation(measurement: Measurement, strength: float, iterations: int, *, isotropic: bool) -> Tensor:
@@ -103,15 +120,16 @@ def _total_variation(measurement: Measurement, strength: float, iterations: int,
     # A step size for each dual block (Pock and Chambolle 2011), τ(σ_A‖A‖² + σ_G‖∇‖²) = 1 with ‖∇‖² ≤ 8. With
     # sigpy's single size, images are still 2 dB from the optimum after 200 iterations; with these .02 dB. A gradient
     # scaled by √(σ_G/σ_A) under a penalty scaled back is the same, and spares an array of step sizes.
-    scale = (TV_STEP_PENALTY / TV_STEP_DATA) ** 0.5
+    step_data, step_penalty = _tv_steps(strength)
+    scale = (step_penalty / step_data) ** 0.5
     shape, weight = tuple(gradient.oshape), strength / scale
     app = sp.app.LinearLeastSquares(
         A,
         y,
         proxg=_group_soft(shape, weight) if isotropic else sp.prox.L1Reg(shape, weight),
         G=scale * gradient,
-        tau=1.0 / (TV_STEP_DATA * measurement.encoding().norm ** 2 + 8.0 * TV_STEP_PENALTY),
-        sigma=TV_STEP_DATA,
+        tau=1.0 / (step_data * measurement.encoding().norm ** 2 + 8.0 * step_penalty),
+        sigma=step_data,
         max_iter=iterations,
         show_pbar=False,
     )

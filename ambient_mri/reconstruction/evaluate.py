@@ -72,7 +72,8 @@ def evaluate(
         If the data or the bundle cannot be used, there is no such method, or the data have no truth.
     """
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
-    bundle = _load(bundle_path, device) if "one-step" in wanted else None
+    bundle = named.load(bundle_path, device, spec.acquisition.domain) if "one-step" in wanted else None
+    _say_what_was_learned(bundle, spec, progress)
     run = {name: named.reconstruction(name, bundle) for name in wanted}
     tuning_slices = min(TUNING_SLICES, limit or TUNING_SLICES) if tuning_slices is None else tuning_slices
     rng = torch.Generator().manual_seed(seed)
@@ -192,10 +193,12 @@ def _laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, P
     return [(1 / float(law.probability(shape).mean()), law)]
 
 
-def _load(path: Path | None, device: str) -> Bundle | None:
-    from ambient_mri.prior.bundle import load_bundle
-
-    return None if path is None else load_bundle(path, device=device)
+def _say_what_was_learned(bundle: Bundle | None, spec: DataSpec, progress: Callable[[str], None]) -> None:
+    if bundle is not None and bundle.card.data_sha256 != spec.sha256:
+        progress(
+            f"The model learned from {bundle.card.data}, another spec than {spec.name}: that no patient of its "
+            "training is evaluated here holds only if both split the same patients in the same way"
+        )
 
 
 def weights_sha256(bundle_path: Path) -> str:

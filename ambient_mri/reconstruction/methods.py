@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,7 @@ TYPICAL = {"one-step": 0.01, "cg-sense": 0.01, "l1-wavelet": 0.003, "tv": 0.003}
 """Where tuning starts: strengths for a noise of about 1 % of the image's peak."""
 
 Reconstruct = Callable[[Measurement, float | None], Tensor]
-"""(measurement, strength) → image `(b, 1, y, x)`."""
+"""(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
 
 
 def applies(method: str, domain: str) -> bool:
@@ -38,6 +39,29 @@ def has_strength(method: str) -> bool:
 def evaluations(method: str) -> int:
     """Network evaluations a slice (NFE)."""
     return 1 if method == "one-step" else 0
+
+
+def load(path: Path | str | None, device: str, domain: str) -> Bundle:
+    """The model for data of a domain.
+
+    Raises
+    ------
+    InputError
+        If there is none, it cannot be read, or it was trained on data of the other domain.
+    """
+    from ambient_mri.prior.bundle import load_bundle
+
+    if path is None:
+        raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
+    bundle = load_bundle(path, device=device)
+    if bundle.card.acquisition.domain != domain:
+        raise InputError(
+            f"the model was trained on {'pixels' if domain == 'kspace' else 'k-space'}, and this is "
+            f"{'k-space' if domain == 'kspace' else 'pixels'}",
+            where=str(path),
+            remedy="Choose a bundle trained on data of this kind",
+        )
+    return bundle
 
 
 def reconstruction(method: str, bundle: Bundle | None) -> Reconstruct:
@@ -64,11 +88,11 @@ def _one_step(bundle: Bundle | None) -> Reconstruct:
 
     if bundle is None:
         raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior = bundle.prior
+    prior, default = bundle.prior, bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         with torch.inference_mode():
-            image: Tensor = one_step(prior, measurement, consistency=strength)
+            image: Tensor = one_step(prior, measurement, consistency=default if strength is None else strength)
         return image
 
     return run

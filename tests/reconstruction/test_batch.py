@@ -15,6 +15,7 @@ from PIL import Image
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.reconstruction import batch
 from ambient_mri.reconstruction.batch import reconstruct
 
 
@@ -149,3 +150,36 @@ def test_files_with_nan_where_nothing_was_measured_give_the_same_images(scans: P
         with h5py.File(out / path.name) as file:
             images.append(np.asarray(file["reconstruction"]))
     assert np.array_equal(*images)
+
+
+def test_disks_that_fill_up_stop_the_batch(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        calls.append(path)
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(batch, "write_nifti", full)
+    with pytest.raises(OSError, match="No space left"):
+        reconstruct(None, _files(scans), tmp_path / "out", method="zero-filled")
+    assert len(calls) == 1
+
+
+def test_one_step_with_a_bundle(scans: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    results = reconstruct(str(tiny_bundle), [str(p) for p in _files(scans)], str(tmp_path), progress=lines.append)
+    assert [r.skipped for r in results] == [False, False]
+    assert any("48 x 48" in warning for warning in results[0].warnings), "the model was trained on 64 x 64"
+    assert any("R = 2" in warning for warning in results[0].warnings), "the model was trained at R = 4"
+    assert any(line.startswith("warning: ") for line in lines)
+    with h5py.File(tmp_path / _files(scans)[0].name) as file:
+        assert np.isfinite(np.asarray(file["reconstruction"])).all()
+        assert file.attrs["model_trained_on"] == "brain_demo"
+        assert len(file.attrs["bundle_sha256"]) == 64
+
+
+def test_a_model_is_needed_for_one_step(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a trained bundle"):
+        reconstruct(None, _files(scans), tmp_path)
+    with pytest.raises(InputError, match="bundle"):
+        reconstruct(tmp_path, _files(scans), tmp_path / "out")

@@ -91,15 +91,22 @@ def _objective(m: Measurement, x: Tensor, strength: float) -> float:
     return float(data + strength * steps.abs().square().sum(0).sqrt().sum())
 
 
-@pytest.mark.parametrize("strength", [0.002, 0.02])
+@pytest.mark.parametrize("strength", [0.0003, 0.002, 0.02])
 def test_total_variation_has_converged(strength: float) -> None:
     m, _ = measurement()
-    x, longer = (classical.total_variation(m, strength, iterations=n) for n in (classical.TV_ITERATIONS, 2000))
+    x, longer = (classical.total_variation(m, strength, iterations=n) for n in (None, 2000))
     assert _objective(m, x, strength) < 1.005 * _objective(m, longer, strength)
     rng = np.random.default_rng(0)
     for _ in range(5):  # and it is the isotropic problem that was solved: no neighbour is better
         there = longer + 1e-2 * torch.from_numpy(rng.standard_normal((2, 1, N, N)).astype("f4"))
         assert _objective(m, there, strength) > _objective(m, longer, strength)
+
+
+@pytest.mark.parametrize("strength", [0.0001, 0.003])
+def test_l1_wavelet_has_converged(strength: float) -> None:
+    m, _ = measurement(noise=0.2 * strength)
+    x, longer = (classical.l1_wavelet(m, strength, shifts=False, iterations=n) for n in (None, 2000))
+    assert rms(x - longer) < 0.02 * rms(longer)
 
 
 def test_regularised_methods_beat_zero_filling() -> None:

@@ -89,7 +89,7 @@ def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pyt
         return run
 
     monkeypatch.setattr(methods, "_one_step", fake)
-    monkeypatch.setattr(module, "_load", lambda path, device: None)
+    monkeypatch.setattr(methods, "load", lambda path, device, domain: None)
     spec = _small()
     found = evaluate(None, spec, accelerations=(4.0,), methods=("one-step", "tv", "cg-sense"), limit=6, tuning_slices=4)
     gain = found.gains[0]
@@ -135,3 +135,24 @@ def test_volumes_of_several_slices_are_one_figure_each() -> None:
     found = evaluate(None, spec, accelerations=(4.0,), methods=("zero-filled",), limit=6, tuning_slices=2)
     assert (found.slices, found.volumes, found.patients) == (6, 3, 3)
     assert replace(found, rows=()).rows == ()
+
+
+def test_one_step_of_a_bundle_beside_a_rival(tiny_bundle: Path) -> None:
+    lines: list[str] = []
+    spec = load_spec("brain_demo")
+    found = evaluate(
+        tiny_bundle, spec, accelerations=(4.0,), methods=("one-step", "cg-sense"), limit=4, progress=lines.append
+    )
+    assert found.rows[0].nfe == 1
+    assert found.tuning_slices == 4
+    assert found.gains[0].rival == "cg-sense"
+    assert found.bundle_sha256 == module.weights_sha256(tiny_bundle)
+    assert not any("another spec" in line for line in lines)
+    assert Evaluation.from_json(found.to_json()) == found
+    evaluate(tiny_bundle, _small(), accelerations=(4.0,), methods=("one-step",), limit=2, progress=lines.append)
+    assert any("another spec" in line for line in lines)
+
+
+def test_a_model_of_the_other_domain_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(InputError, match="trained on k-space"):
+        evaluate(tiny_bundle, load_spec("brain_bids_pixels"), methods=("one-step",), limit=2)

@@ -1,0 +1,71 @@
+"""Where a scan differs from what a model learned from: sentences for the user, none where all is alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ambient_mri.coils import calibration_region
+from ambient_mri.data.acquired import MeasuredVolume
+from ambient_mri.prior.card import Card
+
+RATE_TOLERANCE = 0.15
+NOISE_FACTOR = 2.0
+
+
+def differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
+    """What the readers of a reconstruction should know; the images are made all the same."""
+    found = []
+    law, mask = card.acquisition.pattern, measured.mask
+    if measured.matrix != card.image_shape:
+        found.append(
+            f"the matrix is {_size(measured.matrix)}, the model was trained on {_size(card.image_shape)} images"
+        )
+    if (mask.shape[0] == 1) != law.kind.endswith(("lines", "from_files", "fully_sampled")):
+        kind = "lines" if mask.shape[0] == 1 else "points"
+        found.append(f"{kind} were measured, the model was trained with {law.kind}")
+    else:
+        found += _rate(measured, card)
+        comb = equispaced(mask)
+        if mask.shape[0] == 1 and comb != (law.kind == "equispaced_lines") and law.kind != "from_files":
+            spacing = "equally spaced" if comb else "not equally spaced"
+            found.append(f"the measured lines are {spacing}, the model was trained with {law.kind}")
+    noise = measured.noise_std / measured.scale
+    if max(noise, 0.005) > NOISE_FACTOR * max(card.noise_std, 0.005):
+        found.append(f"the noise is {noise:.3f} (image standard deviation .5), in training it was {card.noise_std:.3f}")
+    return tuple(found)
+
+
+def acceleration(mask: Tensor) -> float:
+    """Samples of the grid over samples measured, calibration included."""
+    return mask.numel() / max(int(mask.sum()), 1)
+
+
+def equispaced(mask: Tensor) -> bool:
+    """Whether lines `(1, x)` beyond the calibration region lie on a comb (3 or more of them)."""
+    if mask.shape[0] != 1:
+        return False
+    _, centre = calibration_region(mask)
+    outside = mask[0].clone()
+    outside[centre] = False
+    lines = outside.nonzero().flatten()
+    left, right = lines[lines < centre.start].diff(), lines[lines >= centre.stop].diff()
+    gaps = torch.cat([left, right])
+    return len(gaps) >= 2 and bool((gaps == gaps[0]).all()) and int(gaps[0]) > 1
+
+
+def _rate(measured: MeasuredVolume, card: Card) -> list[str]:
+    if card.acquisition.pattern.kind == "fully_sampled":
+        return []
+    if card.line_frequency is not None:
+        trained = len(card.line_frequency) / sum(card.line_frequency)
+    else:
+        trained = 1 / float(card.pattern().probability(measured.matrix).mean())
+    rate = acceleration(measured.mask)
+    if abs(rate / trained - 1) <= RATE_TOLERANCE:
+        return []
+    return [f"the scan has R = {rate:.2g}, the model was trained on scans of R = {trained:.2g}"]
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]}"
