@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +127,25 @@ def test_noise_level_from_the_ends_of_the_readout() -> None:
     _, _, y = _scan(0.2)
     mask = _lines(8)
     assert noise_std(edge_samples(torch.where(mask, y, torch.nan), mask)) == pytest.approx(0.2, rel=0.15)
+
+
+def test_maps_of_a_real_acquisition_predict_samples_that_were_kept_back(real_data: Path) -> None:
+    from ambient_mri.operators import Masked, keep
+    from ambient_mri.solvers import conjugate_gradients
+
+    file = real_data / "kspace" / "sigpy_brain8_poisson_230x180.npy"
+    if not file.exists():
+        pytest.skip(f"{file} is absent")
+    y = torch.from_numpy(np.load(file))[None]
+    y = y / y.abs().max()
+    sampled = y.abs().sum(1, keepdim=True) > 0  # the file brings no mask
+    held = sampled & (torch.rand(sampled.shape, generator=torch.Generator().manual_seed(0)) < 0.1)
+    held[..., 103:127, 78:102] = False
+    mask = sampled & ~held
+    maps = absorb_phase(espirit_maps(torch.where(mask, y, torch.nan), mask), torch.where(mask, y, torch.nan), mask)
+    A = Masked(Sense(maps), mask)
+    image = conjugate_gradients(A, A.adjoint(y), torch.tensor(1e-3), max_iterations=60)
+    predicted = Sense(maps).forward(image)
+    error = keep(held, predicted - y).norm() / keep(held, y).norm()
+    assert error < 0.6, "zeros would give 1"
+    assert image.real.clamp_min(0).norm() > 0.8 * image.norm(), "most of the image should be real and positive"
