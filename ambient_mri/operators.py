@@ -270,10 +270,14 @@ def from_sigpy(linop: Any) -> SigpyEncoding:
         Maps `(y, x)` (or `(1, y, x)`) to any shape of at most three axes, coils first.
     """
     import numpy as np
-    import sigpy as sp
 
-    eigenvalue = sp.app.MaxEig(linop.N, dtype=np.complex64, max_iter=30, show_pbar=False).run()
-    return SigpyEncoding(linop, float(eigenvalue) ** 0.5 * 1.01)
+    rng = np.random.default_rng(0)  # sigpy.app.MaxEig would draw from NumPy's global generator
+    x = (rng.standard_normal(linop.ishape) + 1j * rng.standard_normal(linop.ishape)).astype(np.complex64)
+    eigenvalue = 0.0
+    for _ in range(30):
+        x = linop.N(x / (eigenvalue or np.linalg.norm(x)))
+        eigenvalue = float(np.linalg.norm(x))
+    return SigpyEncoding(linop, eigenvalue**0.5 * 1.01)
 
 
 def to_sigpy(operator: LinearOperator, image_shape: tuple[int, int]) -> Any:
