@@ -12,12 +12,21 @@ from torch import Generator, Tensor
 from ambient_mri import operators
 from ambient_mri.fourier import fft2c
 from ambient_mri.operators import (
-    Coils, Compose, Encoding, Fourier, Gaussian, Identity, LinearOperator, Mask, Masked, Sense, from_sigpy, keep,
+    Coils,
+    Compose,
+    Encoding,
+    Fourier,
+    Gaussian,
+    Identity,
+    LinearOperator,
+    Mask,
+    Masked,
+    Sense,
+    from_sigpy,
+    keep,
     to_sigpy,
 )
-from tests.laws.operators import (
-    check_linear_operator, complex_normal, dense, inner, largest_singular_value, relative,
-)
+from tests.laws.operators import check_linear_operator, complex_normal, dense, inner, largest_singular_value, relative
 from tests.laws.reproducibility import check_global_state_untouched
 
 SHAPES = [(17, 11), (12, 10), (8, 13)]
