@@ -1,0 +1,140 @@
+"""A trained prior on disk, as a MONAI Bundle. Weights are safetensors; reading one executes nothing.
+
+    configs/metadata.json   MONAI's schema            configs/card.json   facts for ambient-mri
+    configs/inference.json  python -m monai.bundle run models/model.safetensors   docs/README.md
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+import ambient_mri
+from ambient_mri.corruption import Identifiability
+from ambient_mri.data.dataset import Scans
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.errors import InputError
+from ambient_mri.patterns import EmpiricalLines
+from ambient_mri.prior.card import Card
+from ambient_mri.prior.checkpoint import replace_file
+from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.monitor import Summary
+from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.preconditioning import AmbientPrior
+
+WEIGHTS, CARD = "models/model.safetensors", "configs/card.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A prior, ready to use, and what is known of it."""
+
+    prior: AmbientPrior
+    card: Card
+    path: Path
+
+
+def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
+    """Read a bundle that `ambient-mri train` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is not one, or is damaged.
+    """
+    path = Path(path)
+    try:
+        card = Card.model_validate_json((path / CARD).read_text())
+    except FileNotFoundError as problem:
+        raise InputError("no model bundle here (configs/card.json is missing)", where=str(path),
+                         remedy="Give the `bundle` folder that `ambient-mri train` printed") from problem  # fmt: skip
+    except (ValidationError, UnicodeDecodeError) as problem:
+        first = str(problem).replace("\n", " ")[:160]
+        raise InputError(f"the model card cannot be read: {first}", where=str(path / CARD),
+                         remedy="Train again, or use the version that wrote it") from problem  # fmt: skip
+    sizes = architecture(card.preset)
+    network = build_network(sizes)
+    load_weights(path, network)
+    network.eval().requires_grad_(False)
+    precision = {"bfloat16": torch.bfloat16}.get(card.precision, torch.float32)
+    return Bundle(AmbientPrior(network.to(device), sizes.multiple, precision), card, path)
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """The weights of a bundle into a network of the same sizes.
+
+    Raises
+    ------
+    InputError
+        If they are absent, damaged or of another preset.
+    """
+    where = path / WEIGHTS
+    if not where.exists():
+        raise InputError("no weights here", where=str(where), remedy="Give the `bundle` folder of a training")
+    try:
+        network.load_state_dict(load_file(where))
+    except SafetensorError as problem:
+        raise InputError(f"the weights are damaged ({problem})", where=str(where),
+                         remedy="Copy the bundle again") from problem  # fmt: skip
+    except RuntimeError as problem:
+        raise InputError("the weights belong to a network of other sizes", where=str(where),
+                         remedy="Use the --preset that they were trained with") from problem  # fmt: skip
+
+
+def save_bundle(
+    path: Path, learner: Learner, spec: DataSpec, scans: Scans, identity: dict[str, Any],
+    summary: Summary, answer: Identifiability,
+) -> None:  # fmt: skip
+    """Write the averaged weights and everything that describes them; each file is replaced at once."""
+    first, law = scans[0], scans.pattern()
+    noise_std = float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean())
+    card = Card(
+        version=ambient_mri.__version__, data=spec.name, title=spec.title, data_sha256=spec.sha256,
+        licence=spec.licence, simulated=spec.simulated, acquisition=spec.acquisition,
+        line_frequency=law.frequency if isinstance(law, EmpiricalLines) else None, image_shape=scans.image_shape,
+        coils=int(first.y.shape[1]), noise_std=noise_std, slices=len(scans),
+        patients=len({scans.patient(i) for i in range(len(scans))}), preset=identity["preset"],
+        method=identity["method"], seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60,
+        precision=identity["precision"], initialised_from=identity["init"], identifiability=answer.explain(),
+        # λ weighs the noise of a sample against the squared error of the network's image
+        consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0),
+        withheld_nmse=(summary.nmse, summary.low, summary.high),
+    )  # fmt: skip
+    weights = {name: value.detach().cpu().contiguous() for name, value in learner.average.state_dict().items()}
+    replace_file(path / WEIGHTS, save(weights))
+    replace_file(path / "docs/README.md", card.markdown().encode())
+    replace_file(path / "LICENSE", f"Weights: as the data allow. Data: {spec.licence}\n".encode())
+    replace_file(path / "configs/metadata.json", _json(card.metadata()))
+    replace_file(path / "configs/inference.json", _json(_inference()))
+    replace_file(path / CARD, (card.model_dump_json(indent=1) + "\n").encode())
+
+
+def _inference() -> dict[str, Any]:
+    """`python -m monai.bundle run --config_file configs/inference.json --files "['a.h5']" --out DIR`, from the bundle."""
+    return {
+        "bundle_root": ".",
+        "files": ["scan.h5"],
+        "out": "reconstructions",
+        "method": "one-step",
+        "device": "cpu",
+        "run": {
+            "_target_": "ambient_mri.reconstruction.batch.reconstruct",
+            "bundle_path": "@bundle_root",
+            "files": "@files",
+            "out": "@out",
+            "method": "@method",
+            "device": "@device",
+        },
+    }
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

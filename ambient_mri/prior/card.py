@@ -1,0 +1,133 @@
+"""What a bundle says about its model: facts to check against a scan, and the text that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ambient_mri.data.facts import AcquisitionFacts
+from ambient_mri.data.spec import build_law
+from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
+
+
+class Card(BaseModel):
+    """The model card, stored in `configs/card.json`.
+
+    Parameters
+    ----------
+    data, data_sha256, licence
+        The spec that was trained on, its hash, and the licence of the data.
+    simulated
+        Whether k-space was simulated from images; reports repeat it.
+    acquisition
+        Training masks, acceleration, coils and noise, as in the spec.
+    line_frequency
+        Where masks came from files: how often each phase-encode line was measured.
+    image_shape
+        (y, x) of training slices.
+    noise_std
+        Mean σ_y of the training scans in normalised units.
+    consistency
+        Default λ of the data-consistency solve after one step.
+    withheld_nmse
+        (mean, low, high): ground-truth-free validation, see `prior.monitor.Summary`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    data: str
+    title: str
+    data_sha256: str
+    licence: str
+    simulated: bool
+    acquisition: AcquisitionFacts
+    line_frequency: tuple[float, ...] | None
+    image_shape: tuple[int, int]
+    coils: int
+    noise_std: float
+    slices: int
+    patients: int
+    preset: str
+    method: str
+    seed: int
+    steps: int
+    minutes: float
+    precision: str
+    initialised_from: str | None
+    identifiability: str
+    consistency: float
+    withheld_nmse: tuple[float, float, float]
+
+    def pattern(self) -> Pattern:
+        """The law of A that the model was trained with."""
+        if self.line_frequency is not None:
+            return EmpiricalLines(self.line_frequency)
+        law = self.acquisition.pattern
+        if law.kind == "fully_sampled" and self.acquisition.further.pattern is not None:
+            return FullySampled(build_law(self.acquisition.further.pattern, "card"))
+        return build_law(law, "card")
+
+    def markdown(self) -> str:
+        """The card as text."""
+        law = " ".join(f"{key}={value}" for key, value in self.acquisition.pattern.model_dump().items())
+        mean, low, high = self.withheld_nmse
+        origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
+        return f"""# {self.title}: ambient prior
+
+Trained by ambient-mri {self.version} from corrupted scans only, for research; not for diagnostic use.
+
+| | |
+|---|---|
+| Data | `{self.data}`, {self.slices} slices of {self.patients} patients, k-space **{origin}** |
+| Data spec | sha256 `{self.data_sha256}` |
+| Licence of the data | {self.licence} |
+| Training masks | {law} |
+| Further corruption | keeps {self.acquisition.further.keep[0]} to {self.acquisition.further.keep[1]} of what was measured |
+| Domain, coils, size | {self.acquisition.domain}, {self.coils}, {self.image_shape[0]} x {self.image_shape[1]} |
+| Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
+| Identifiability | {self.identifiability} |
+| Method | {self.method}, preset {self.preset}, {self.steps} steps, {self.minutes:.1f} minutes, seed {self.seed}, {self.precision} |
+| Started from | {self.initialised_from or "random weights"} |
+| Error on withheld measurements | {mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients, no ground truth |
+
+Use it on scans like these: another contrast, field of view, mask law or noise is outside what was learned.
+Whether it gives away training patients has to be audited before the weights are shared.
+"""
+
+    def metadata(self) -> dict[str, Any]:
+        """`configs/metadata.json` with the keys of MONAI's bundle schema."""
+        import monai
+        import numpy as np
+        import torch
+
+        planes = {
+            "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 3,
+            "spatial_shape": list(self.image_shape), "dtype": "float32", "value_range": [-10, 10],
+            "is_patch_data": False, "channel_def": {"0": "real", "1": "imaginary", "2": "mask"},
+        }  # fmt: skip
+        answer = planes | {"num_channels": 2, "channel_def": {"0": "real", "1": "imaginary"}}
+        mean, low, high = self.withheld_nmse
+        return {
+            "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+            "version": "0.1.0",
+            "changelog": {"0.1.0": f"{self.steps} steps"},
+            "name": f"Ambient prior of {self.data}",
+            "monai_version": monai.__version__,
+            "pytorch_version": torch.__version__.partition("+")[0],
+            "numpy_version": np.__version__,
+            "required_packages_version": {"ambient-mri": self.version},
+            "optional_packages_version": {},
+            "task": "MR image reconstruction and generation",
+            "description": f"Generative prior learned from corrupted scans only; {self.title}",
+            "authors": "trained by the user of ambient-mri",
+            "copyright": f"data: {self.licence}",
+            "data_source": self.data,
+            "data_type": "simulated k-space" if self.simulated else "acquired k-space",
+            "image_classes": "none: images are reconstructed, not classified",
+            "eval_metrics": {"withheld_nmse": mean, "withheld_nmse_low": low, "withheld_nmse_high": high},
+            "intended_use": "Research. Not for diagnostic use.",
+            "references": ["arXiv:2305.19256", "arXiv:2403.08728"],
+            "network_data_format": {"inputs": {"image": planes}, "outputs": {"pred": answer}},
+        }

@@ -1,0 +1,110 @@
+"""The state of a training and its one update: network, averaged network, optimiser, step, time spent."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ambient_mri.measurement import Measurement
+from ambient_mri.prior.objective import ambient_loss
+from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.steps import Draw
+
+PEAK_RATE, FINAL_RATE, WARM_UP_STEPS = 1e-3, 1e-5, 100
+AVERAGE_EXPONENT = 12.0
+"""γ of the power-law average of weights, about the last 7 % of the run (Karras et al. 2024, eq. 1)."""
+
+
+@dataclass
+class Learner:
+    """Mutable state of a training.
+
+    `network` is what gradients change (wrapped for data-parallel runs), `average` what is used.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.AdamW
+    multiple: int
+    precision: torch.dtype
+    step: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, network: nn.Module, multiple: int, precision: torch.dtype) -> Learner:
+        optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+        average = copy.deepcopy(network).eval().requires_grad_(False)
+        return cls(network, average, optimiser, multiple, precision)
+
+    @property
+    def prior(self) -> AmbientPrior:
+        """The prior of the averaged weights."""
+        return AmbientPrior(self.average, self.multiple, self.precision)
+
+    def update(self, measurement: Measurement, draw: Draw, progress: float) -> float:
+        """One step on a batch; returns the mean loss. `progress` in [0, 1] sets the learning rate.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite: weights and averages are left as they were.
+        """
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(progress)
+        training = AmbientPrior(self.network, self.multiple, self.precision)
+        loss = ambient_loss(
+            training, measurement.y, measurement.operator(), draw.further, draw.sigma, measurement.noise_std, draw.noise
+        ).mean()
+        if not bool(torch.isfinite(loss)):
+            raise FloatingPointError(f"the loss became {float(loss)} at step {self.step}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self._follow()
+        return float(loss.detach())
+
+    def rate(self, progress: float) -> float:
+        """Linear warm-up, then a half cosine over the run."""
+        decayed = FINAL_RATE + (PEAK_RATE - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return decayed * min(1.0, (self.step + 1) / WARM_UP_STEPS)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        share = 1 - (1 - 1 / self.step) ** (AVERAGE_EXPONENT + 1)
+        source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
+        for mine, theirs in zip(self.average.parameters(), source.parameters(), strict=True):
+            mine.lerp_(theirs, share)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a resumed training needs, by name."""
+        source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
+        state = {f"network.{name}": value for name, value in source.state_dict().items()}
+        state |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for index, entries in self.optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{index}.{name}": value for name, value in entries.items()}
+        state["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
+        state["step"] = torch.tensor(self.step)
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue from `tensors()` of an earlier process."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.average.load_state_dict(part("average."))
+        optimiser = self.optimiser.state_dict()
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimiser.").items():
+            index, entry = name.split(".", 1)
+            entries.setdefault(int(index), {})[entry] = value
+        self.optimiser.load_state_dict({"state": entries, "param_groups": optimiser["param_groups"]})
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])

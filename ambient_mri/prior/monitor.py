@@ -1,0 +1,128 @@
+"""What a training shows of itself: log lines, TensorBoard, validation without ground truth, pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.data.dataset import Scans, open_scans
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.prior.checkpoint import LOG
+from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.objective import withheld_error
+from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.prior.steps import stream
+
+logger = logging.getLogger("ambient_mri.training")
+
+SCANS, BATCH, PICTURES = 48, 16, 6
+
+Preview = Callable[[Prior, Measurement, FurtherCorruption], Tensor]
+"""(prior, scans, law of D) → rows of images `(rows, b, 1, y, x)`; `sampling.preview.preview` is one."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Ground-truth-free validation: relative squared error on measurements that were withheld from the network.
+
+    `low` and `high` bound the mean over patients with 95 % confidence; `error` is the squared error per pixel in
+    normalised units, an unbiased estimate of the clean one on what was not shown.
+    """
+
+    step: int
+    nmse: float
+    low: float
+    high: float
+    error: float
+    scans: int
+
+
+class Monitor:
+    """Watches one training from one process; writes into its folder."""
+
+    def __init__(
+        self, folder: Path, spec: DataSpec, scans: Scans, seed: int, preview: Preview | None = None
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder, self.seed, self.law, self.preview = folder, seed, scans.further(), preview
+        held_out = open_scans(spec, "validation", limit=SCANS)
+        chosen = held_out if len(held_out) else scans
+        count = min(len(chosen), SCANS)
+        self.batches = [
+            collate([chosen[j] for j in range(i, min(i + BATCH, count))]) for i in range(0, count, BATCH)
+        ]
+        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.recent: list[float] = []
+
+    def note(self, learner: Learner, loss: float, progress: float, every: int) -> None:
+        """Collect the loss; every `every` steps log its mean, and the time that is left."""
+        self.recent.append(loss)
+        if learner.step % every:
+            return
+        mean, self.recent = math.fsum(self.recent) / len(self.recent), []
+        left = learner.seconds * (1 - progress) / progress if progress > 0 else float("nan")
+        self._log({"step": learner.step, "loss": mean, "rate": learner.optimiser.param_groups[0]["lr"],
+                   "seconds": round(learner.seconds, 3)})  # fmt: skip
+        self.writer.add_scalar("loss", mean, learner.step)  # type: ignore[no-untyped-call]
+        if learner.step % (10 * every) == 0 or learner.step == every:
+            logger.info("step %d  loss %.4f  %.2f s a step  %.0f %% done, about %s left", learner.step, mean,
+                        learner.seconds / learner.step, 100 * min(progress, 1), _duration(left))  # fmt: skip
+
+    @torch.no_grad()
+    def validate(self, learner: Learner) -> Summary:
+        """Error on withheld measurements of the validation patients, and pictures of a few of them."""
+        prior = learner.prior
+        errors, energies = [], []
+        for index, batch in enumerate(self.batches):
+            device = next(learner.average.parameters()).device
+            batch = batch.to(device)
+            rngs = [stream(self.seed, -1, 1000 + BATCH * index + i) for i in range(len(batch))]
+            further = self.law.draw(batch.operator(), rngs)
+            error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)
+            errors.append(error.cpu())
+            energies.append(energy.cpu())
+        error, energy = torch.cat(errors), torch.cat(energies)
+        nmse = float(error.mean() / energy.mean())
+        spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
+        summary = Summary(learner.step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error))
+        self._log({"step": learner.step, "withheld_nmse": nmse, "low": summary.low, "high": summary.high})
+        self.writer.add_scalar("withheld_nmse", nmse, learner.step)  # type: ignore[no-untyped-call]
+        logger.info("step %d  error on withheld measurements %.4f (95 %% %.4f to %.4f) of their energy, %d slices",
+                    learner.step, nmse, summary.low, summary.high, summary.scans)  # fmt: skip
+        self._pictures(learner)
+        return summary
+
+    def _pictures(self, learner: Learner) -> None:
+        if self.preview is None:
+            return
+        from ambient_mri.prior.pictures import save_grid
+
+        batch = self.batches[0][:PICTURES].to(next(learner.average.parameters()).device)
+        rows = self.preview(learner.prior, batch, self.law)
+        save_grid(self.folder / "pictures" / f"step_{learner.step:06d}.png", rows)
+
+    def _log(self, entry: dict[str, float]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def close(self) -> None:
+        """Flush the logs."""
+        self.writer.close()  # type: ignore[no-untyped-call]
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,93 @@
+"""h_θ: a network in the operator-valued EDM preconditioning.
+
+For a Gaussian prior N(0, σ_d² I) the denoiser of x_in = Ãᴴỹ_σ is x_λ = (N + λI)⁻¹ x_in with N = ÃᴴÃ, λ = σ²/σ_d²,
+and what the measurement leaves open is I - P with P = (N + λI)⁻¹ N. So
+
+    D_θ = x_λ + c_out P F_θ + σ_d (I - P) F_θ,      network input x_λ / σ_d and the mask,
+
+which is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as σ = ∞: the network's
+target has unit variance everywhere, whatever the mask and the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ambient_mri.measurement import DATA_STD
+from ambient_mri.operators import Masked
+from ambient_mri.prior.network import padded
+from ambient_mri.solvers import resolvent
+
+LAMBDA_FLOOR = 0.05
+"""λ is not taken below this, so that eight Chebyshev steps solve to 6 %: the network learns the rest."""
+
+
+class Prior(Protocol):
+    """h_θ: E[x | Ãᴴỹ_σ, Ã] for a batch; the only thing that samplers know of a model."""
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        """Denoised image `(b, 1, y, x)` complex64.
+
+        Parameters
+        ----------
+        x_in
+            Ãᴴỹ_σ, `(b, 1, y, x)` complex64.
+        sigma
+            `(b,)` noise standard deviation per real component in measurement space.
+        given
+            Ã.
+        """
+
+
+def output_scale(sigma: Tensor) -> Tensor:
+    """c_out = σ σ_d / √(σ² + σ_d²) (Karras et al. 2022, table 1)."""
+    return sigma * DATA_STD / (sigma.square() + DATA_STD**2).sqrt()
+
+
+def time_step(sigma: Tensor) -> Tensor:
+    """c_noise = ln(σ)/4 in the units of MONAI's sinusoidal embedding, which expects steps of order 0 … 1000."""
+    return 500 + 250 * (sigma.clamp_min(1e-4).log() / 4)
+
+
+def mask_channel(given: Masked, image: Tensor) -> Tensor:
+    """What Ã measured as a picture `(b, 1, y, x)` in ±½; a constant where measurements have no place on the grid."""
+    mask = given.mask.to(image.real.dtype)
+    if mask.shape[-1] != image.shape[-1] or mask.shape[-2] not in (1, image.shape[-2]):
+        mask = mask.flatten(1).mean(1)[:, None, None, None]
+    return mask.expand(len(image), 1, *image.shape[-2:]) - 0.5
+
+
+@dataclass(frozen=True)
+class AmbientPrior:
+    """A trained (or training) network as a `Prior`.
+
+    Parameters
+    ----------
+    network
+        `(b, 3, y, x), (b,) → (b, 2, y, x)`.
+    multiple
+        Sides are padded to a multiple of this.
+    precision
+        Autocast type of the network's layers; everything around it stays float32.
+    """
+
+    network: nn.Module
+    multiple: int
+    precision: torch.dtype = torch.float32
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        sigma = sigma[:, None, None, None]
+        lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
+        regularised = resolvent(given, x_in, lam)
+        scaled = regularised / DATA_STD
+        planes = torch.cat([scaled.real, scaled.imag, mask_channel(given, x_in)], 1)
+        with torch.autocast(x_in.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
+            out = padded(self.network, planes, time_step(sigma.flatten()), self.multiple)
+        out = out.float()
+        predicted = torch.complex(out[:, :1], out[:, 1:])
+        seen = resolvent(given, given.normal(predicted), lam)
+        return regularised + output_scale(sigma) * seen + DATA_STD * (predicted - seen)

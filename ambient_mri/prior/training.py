@@ -1,0 +1,269 @@
+"""`train`: from a data spec to a bundle, by the ambient objective, on a MONAI engine. The same command resumes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ambient_mri.corruption import Further, Identifiability, identifiability
+from ambient_mri.data.dataset import Scans, open_scans
+from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.prior.bundle import load_weights, save_bundle
+from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
+from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.monitor import Monitor, Preview
+from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.steps import Batches, Draw, draw, stream
+
+logger = logging.getLogger("ambient_mri.training")
+
+BATCH = 16
+CHECKPOINT_STEPS, LOG_STEPS, VALIDATION_STEPS = 100, 10, 500
+DEFAULT_MINUTES = 30.0
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training.
+
+    Parameters
+    ----------
+    data
+        Name or path of a data spec.
+    out
+        Folder of the run; the bundle is written to `out/bundle`.
+    minutes, steps
+        When to stop: whichever comes first; neither means 30 minutes. Minutes are of training, over all resumes.
+    preset
+        Size of the network: "tiny", "small" or "base".
+    precision
+        "auto" (bfloat16 where the processor has it), "float32" or "bfloat16": inside the network only.
+    init
+        Bundle whose weights training starts from.
+    method
+        "ambient"; "naive" (D absent) and "unweighted" (no inverse-probability weights) are for comparison only.
+    """
+
+    data: str
+    out: Path
+    minutes: float | None = None
+    steps: int | None = None
+    preset: str = "small"
+    seed: int = 0
+    precision: str = "auto"
+    init: Path | None = None
+    device: str = "cpu"
+    method: str = "ambient"
+
+
+@dataclass(frozen=True)
+class _Process:
+    """This process among those of a `torchrun`."""
+
+    rank: int
+    world: int
+
+    @classmethod
+    def join(cls, device: str) -> _Process:
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        if BATCH % world:
+            raise InputError(f"{world} processes cannot share a batch of {BATCH}", where="--nproc-per-node",
+                             remedy=f"Use a divisor of {BATCH}")  # fmt: skip
+        return cls(int(os.environ.get("RANK", "0")), world)
+
+
+def dry_run(options: TrainOptions) -> list[str]:
+    """Check everything that `train` checks, and say what it would do.
+
+    Raises
+    ------
+    InputError
+        As `train`.
+    """
+    spec, scans, answer = _prepare(options)
+    network = build_network(architecture(options.preset), options.seed)
+    size = sum(p.numel() for p in network.parameters()) / 1e6
+    return [
+        f"data       {spec.name}: {len(scans)} slices of {len({scans.patient(i) for i in range(len(scans))})} patients, "
+        f"{scans.image_shape[0]} x {scans.image_shape[1]}, {'simulated' if spec.simulated else 'acquired'}",
+        f"corruption {scans.pattern()}, D keeps {scans.further().keep}",
+        f"check      {answer.explain()}",
+        f"network    {options.preset}, {size:.1f} million parameters, {_precision(options)}",
+        f"training   {_until(options)}, batches of {BATCH}, method {options.method}, seed {options.seed}",
+        f"output     {options.out / 'bundle'}",
+    ]
+
+
+def train(options: TrainOptions, preview: Preview | None = None) -> Path:
+    """Train, or resume; returns the folder of the bundle. `preview` draws the pictures shown while it runs.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used or cannot identify the images (see `corruption.identifiability`), or `options.out`
+        holds another training.
+    """
+    process = _Process.join(options.device)
+    spec, scans, answer = _prepare(options)
+    logger.info("%s", answer.explain())
+    sizes = architecture(options.preset)
+    network = build_network(sizes, options.seed).to(options.device)
+    if options.init is not None:
+        load_weights(options.init, network)
+    if process.rank == 0:
+        settle(options.out, _identity(options, spec))
+    learner = Learner.start(network, sizes.multiple, _precision(options))
+    if resume(options.out, learner) if process.rank == 0 or process.world > 1 else False:
+        logger.info("resumed at step %d after %.1f minutes", learner.step, learner.seconds / 60)
+    if process.world > 1:
+        learner.network = nn.parallel.DistributedDataParallel(learner.network)
+    monitor = Monitor(options.out, spec, scans, options.seed, preview) if process.rank == 0 else None
+    _run(options, learner, scans, process, monitor)
+    bundle = options.out / "bundle"
+    if monitor is not None:
+        save_checkpoint(options.out, learner)
+        summary = monitor.validate(learner)
+        monitor.close()
+        save_bundle(bundle, learner, spec, scans, _identity(options, spec), summary, answer)
+    if process.world > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    return bundle
+
+
+def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
+    spec = load_spec(options.data)
+    scans = open_scans(spec, "train")
+    if len(scans) == 0:
+        raise InputError("the training part is empty", where=spec.name, remedy="Lower split.validation and split.test")
+    architecture(options.preset)
+    _precision(options)
+    answer = identifiability(scans.further(), scans[0].encoding(), scans.image_shape, stream(options.seed, -1, 1))
+    if answer.refused and options.method == "ambient":
+        raise InputError(answer.explain(), where=f"{spec.name}: acquisition.pattern")
+    return spec, scans, answer
+
+
+def _run(
+    options: TrainOptions, learner: Learner, scans: Scans, process: _Process, monitor: Monitor | None
+) -> None:
+    from ignite.engine import Engine, Events
+    from monai.engines import SupervisedTrainer
+
+    law, started = scans.further(), time.monotonic() - learner.seconds
+
+    def update(engine: Engine, batch: Measurement) -> dict[str, float]:
+        measurement = batch.to(options.device)
+        first = process.rank * len(batch)
+        rngs = [stream(options.seed, learner.step, first + i) for i in range(len(batch))]
+        drawn = _compared(draw(measurement, law, rngs), measurement, options.method)
+        try:
+            loss = learner.update(measurement, drawn, _progress(options, learner))
+        except FloatingPointError as problem:
+            raise InputError(str(problem), where=batch.scan_ids[0], remedy="Look for extreme values by `data check`; "
+                             "the last checkpoint is kept, a lower noise or --precision float32 may help") from problem  # fmt: skip
+        learner.seconds = _together(time.monotonic() - started, process)
+        return {"loss": loss}
+
+    def finished(engine: Engine) -> None:
+        if _progress(options, learner) >= 1:
+            engine.terminate()
+
+    def every(steps: int, action: Callable[[Engine], None]) -> Callable[[Engine], None]:
+        return lambda engine: action(engine) if learner.step % steps == 0 else None
+
+    handlers: list[Callable[[Engine], None]] = []
+    if monitor is not None:
+        note, watch = monitor.note, monitor.validate
+        handlers += [
+            lambda engine: note(learner, engine.state.output["loss"], _progress(options, learner), LOG_STEPS),
+            every(CHECKPOINT_STEPS, lambda _: save_checkpoint(options.out, learner)),
+            every(VALIDATION_STEPS, lambda _: None if _progress(options, learner) >= 1 else watch(learner) and None),
+        ]
+    if _progress(options, learner) >= 1:
+        return
+    batches = Batches(len(scans), BATCH, options.seed, learner.step, process.rank, process.world)
+    loader: DataLoader[Any] = DataLoader(scans, batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]
+    trainer = SupervisedTrainer(
+        device=torch.device(options.device), max_epochs=2**31, train_data_loader=loader, network=learner.network,
+        optimizer=learner.optimiser, loss_function=lambda *_: None, epoch_length=VALIDATION_STEPS,
+        iteration_update=update, decollate=False,
+    )  # fmt: skip
+    for handler in (*handlers, finished):
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
+    logging.getLogger("ignite").setLevel(logging.ERROR)
+    trainer.run()
+
+
+def _compared(drawn: Draw, measurement: Measurement, method: str) -> Draw:
+    """The draw as it is, or what the two comparisons make of it."""
+    if method == "ambient":
+        return drawn
+    everything = measurement.mask.to(torch.float32)
+    if method == "unweighted":
+        return replace(drawn, further=Further(drawn.further.operator, everything))
+    # Without D the samples at σ_y would carry no loss at all: the least level is where noise was at least doubled.
+    least = measurement.noise_std * 2**0.5
+    return replace(
+        drawn, further=Further(measurement.operator(), everything), sigma=torch.maximum(drawn.sigma, least)
+    )
+
+
+def _progress(options: TrainOptions, learner: Learner) -> float:
+    minutes = DEFAULT_MINUTES if options.minutes is None and options.steps is None else options.minutes
+    by_time = learner.seconds / (60 * minutes) if minutes is not None else 0.0
+    return max(by_time, learner.step / options.steps if options.steps is not None else 0.0)
+
+
+def _together(seconds: float, process: _Process) -> float:
+    """The clock of the first process, so that all stop at the same step."""
+    if process.world == 1:
+        return seconds
+    shared = torch.tensor([seconds], dtype=torch.float64)
+    torch.distributed.broadcast(shared, 0)
+    return float(shared)
+
+
+def _precision(options: TrainOptions) -> torch.dtype:
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if options.precision == "auto":
+        fast = options.device.startswith("cuda") or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        return torch.bfloat16 if fast and _has_bfloat16(options.device) else torch.float32
+    if options.precision not in names:
+        raise InputError(f"no precision {options.precision!r}", where="--precision", remedy="auto, float32 or bfloat16")
+    return names[options.precision]
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _until(options: TrainOptions) -> str:
+    if options.minutes is None and options.steps is None:
+        return f"{DEFAULT_MINUTES:g} minutes"
+    limits = [f"{options.minutes:g} minutes"] if options.minutes is not None else []
+    return " or ".join(limits + ([f"{options.steps} steps"] if options.steps is not None else []))
+
+
+def _identity(options: TrainOptions, spec: DataSpec) -> dict[str, Any]:
+    """What must be the same for a resume to be the same training."""
+    return {
+        "data": spec.name, "data_sha256": spec.sha256, "preset": options.preset, "method": options.method,
+        "seed": options.seed, "batch": BATCH, "precision": str(_precision(options)).removeprefix("torch."),
+        "init": None if options.init is None else str(options.init),
+    }  # fmt: skip

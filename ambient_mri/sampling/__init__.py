@@ -1,0 +1,1 @@
+"""Using a prior: one step, and samples of the prior itself. One file a sampler."""
