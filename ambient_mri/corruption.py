@@ -93,14 +93,18 @@ class Identifiability:
 
     def explain(self) -> str:
         """One line for people."""
-        figure = f"λ_min of E[AᴴA|Ã] = {self.lambda_min:.2g} ({self.worst:.2g} to {self.best:.2g} over {self.draws} draws)"
+        figure = (
+            f"λ_min of E[AᴴA|Ã] = {self.lambda_min:.2g} ({self.worst:.2g} to {self.best:.2g} over {self.draws} draws)"
+        )
         if self.refused:
             return (
                 f"{figure}: what Ã shows tells which samples were never measured, so no amount of scans can teach "
                 "them (e.g. equispaced lines with one coil). Use random lines, more coils or a lower acceleration"
             )
         if self.warned:
-            return f"{figure}: nearly or sometimes unidentifiable; expect the parts rarely measured to be learned slowly"
+            return (
+                f"{figure}: nearly or sometimes unidentifiable; expect the parts rarely measured to be learned slowly"
+            )
         return f"{figure}: identifiable"
 
 

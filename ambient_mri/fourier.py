@@ -28,11 +28,13 @@ def _centred(transform: Callable[..., Tensor], x: Tensor, dim: tuple[int, ...]) 
     sizes = tuple(x.shape[d] for d in dim)
     if any(n % 2 for n in sizes):
         moved = transform(torch.fft.ifftshift(x, dim=dim), dim=dim, norm="ortho")
-        return torch.fft.fftshift(moved, dim=dim)
+        shifted: Tensor = torch.fft.fftshift(moved, dim=dim)
+        return shifted
     sign = _alternating(sizes, x.device)
     # exp(-2πi (j-n/2)(k-n/2)/n) = exp(-2πi jk/n) (-1)^j (-1)^k (-1)^(n/2)
     flip = -1.0 if sum(n // 2 for n in sizes) % 2 else 1.0
-    return transform(x * sign, dim=dim, norm="ortho") * (flip * sign)
+    spectrum: Tensor = transform(x * sign, dim=dim, norm="ortho") * (flip * sign)
+    return spectrum
 
 
 def fft2c(image: Tensor) -> Tensor:

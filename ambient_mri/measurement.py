@@ -41,7 +41,8 @@ def energy_scale(y: Tensor, mask: Tensor, probability: Tensor, noise_std: float)
     rms = float(((energy - noise) / (len(y) * y.shape[-2] * y.shape[-1])).clamp_min(0).sqrt())
     if not 0 < rms < float("inf"):
         raise InputError(
-            f"no signal above the noise among the measured samples (rms {rms})", where="measurement",
+            f"no signal above the noise among the measured samples (rms {rms})",
+            where="measurement",
             remedy="Check that k-space is not empty, and that noise_std is in the units of the data",
         )
     return rms / DATA_STD
@@ -122,8 +123,13 @@ class Measurement:
             return None if value is None else value.to(device)
 
         return replace(
-            self, y=self.y.to(device), mask=self.mask.to(device), sensitivity_maps=move(self.sensitivity_maps),
-            noise_std=self.noise_std.to(device), scale=self.scale.to(device), affine=move(self.affine),
+            self,
+            y=self.y.to(device),
+            mask=self.mask.to(device),
+            sensitivity_maps=move(self.sensitivity_maps),
+            noise_std=self.noise_std.to(device),
+            scale=self.scale.to(device),
+            affine=move(self.affine),
         )
 
     def __getitem__(self, rows: slice | Sequence[int]) -> Measurement:
@@ -132,8 +138,12 @@ class Measurement:
         index = torch.as_tensor(list(picked), dtype=torch.long, device=self.y.device)
         maps = self.sensitivity_maps
         return replace(
-            self, y=self.y[index], mask=self.mask[index], sensitivity_maps=None if maps is None else maps[index],
-            noise_std=self.noise_std[index], scale=self.scale[index],
+            self,
+            y=self.y[index],
+            mask=self.mask[index],
+            sensitivity_maps=None if maps is None else maps[index],
+            noise_std=self.noise_std[index],
+            scale=self.scale[index],
             scan_ids=tuple(self.scan_ids[i] for i in picked),
             affine=None if self.affine is None else self.affine[index],
         )
@@ -158,7 +168,8 @@ def collate(parts: Sequence[Measurement]) -> Measurement:
             )
         if (part.sensitivity_maps is None) != (first.sensitivity_maps is None):
             raise InputError(
-                "slices with and without sensitivity maps cannot share a batch", where=part.scan_ids[0],
+                "slices with and without sensitivity maps cannot share a batch",
+                where=part.scan_ids[0],
                 remedy="Give maps for all of them or for none",
             )
     rows = max(part.mask.shape[-2] for part in parts)

@@ -148,7 +148,8 @@ class Gaussian:
         return (x.flatten(-2) @ self.matrix.T.to(x.dtype)).unsqueeze(-2)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return (y.squeeze(-2) @ self.matrix.to(y.dtype)).unflatten(-1, self.image_shape)
+        image: Tensor = (y.squeeze(-2) @ self.matrix.to(y.dtype)).unflatten(-1, self.image_shape)
+        return image
 
     def normal(self, x: Tensor) -> Tensor:
         return self.adjoint(self.forward(x))
@@ -227,7 +228,8 @@ class _SigpyApply(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _SigpyApply.apply(grads[0], ctx.linop.H, tuple(ctx.input_shape)), None, None
+        back: Tensor = _SigpyApply.apply(grads[0], ctx.linop.H, tuple(ctx.input_shape))  # type: ignore[no-untyped-call]
+        return back, None, None
 
 
 @dataclass(frozen=True)
@@ -247,11 +249,11 @@ class SigpyEncoding:
         return (1,) * (3 - len(shape)) + shape
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _SigpyApply.apply(x, self.linop, self._measurement_shape)
+        out: Tensor = _SigpyApply.apply(x, self.linop, self._measurement_shape)  # type: ignore[no-untyped-call]
         return out
 
     def adjoint(self, y: Tensor) -> Tensor:
-        out: Tensor = _SigpyApply.apply(y, self.linop.H, self._image_shape)
+        out: Tensor = _SigpyApply.apply(y, self.linop.H, self._image_shape)  # type: ignore[no-untyped-call]
         return out
 
     def normal(self, x: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ class _Cartesian:
         count = round(centre.numel() / self.acceleration) - (centre.numel() - free)
         _require(
             count >= 2 or self.acceleration == 1,
-            f"R = {self.acceleration} with {centre.numel() - free} calibration units leaves {max(count, 0)} others of {free}",
+            f"R = {self.acceleration} leaves {max(count, 0)} units beyond {centre.numel() - free} of calibration",
             "Lower R or calibration_fraction: D needs something to drop",
         )
         return min(count, free), free
@@ -377,7 +377,8 @@ class EmpiricalLines:
     def probability(self, shape: Shape) -> Tensor:
         if len(self.frequency) != shape[1]:
             raise InputError(
-                f"{len(self.frequency)} line frequencies for {shape[1]} lines", where="pattern",
+                f"{len(self.frequency)} line frequencies for {shape[1]} lines",
+                where="pattern",
                 remedy="All scans of one training need the same number of phase-encode lines",
             )
         return torch.tensor(self.frequency)[None]

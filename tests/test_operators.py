@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -238,7 +239,7 @@ def test_radial_nufft_trains_and_reconstructs(coils: int) -> None:
         x = (x - gradient / encoding.norm**2).detach().requires_grad_()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.1 * losses[0]
-    assert all(later <= earlier for earlier, later in zip(losses, losses[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(losses))
 
 
 def test_sigpy_encodings_differentiate_twice_and_take_conjugates() -> None:

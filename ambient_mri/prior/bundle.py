@@ -1,7 +1,7 @@
 """A trained prior on disk, as a MONAI Bundle. Weights are safetensors; reading one executes nothing.
 
-    configs/metadata.json   MONAI's schema            configs/card.json   facts for ambient-mri
-    configs/inference.json  python -m monai.bundle run models/model.safetensors   docs/README.md
+configs/metadata.json   MONAI's schema            configs/card.json   facts for ambient-mri
+configs/inference.json  python -m monai.bundle run models/model.safetensors   docs/README.md
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def save_bundle(
 
 
 def _inference() -> dict[str, Any]:
-    """`python -m monai.bundle run --config_file configs/inference.json --files "['a.h5']" --out DIR`, from the bundle."""
+    """For `python -m monai.bundle run --config_file configs/inference.json`, started in the bundle."""
     return {
         "bundle_root": ".",
         "files": ["scan.h5"],

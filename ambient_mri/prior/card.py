@@ -10,6 +10,8 @@ from ambient_mri.data.facts import AcquisitionFacts
 from ambient_mri.data.spec import build_law
 from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
 
+SCHEMAS = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1"
+
 
 class Card(BaseModel):
     """The model card, stored in `configs/card.json`.
@@ -73,6 +75,7 @@ class Card(BaseModel):
         """The card as text."""
         law = " ".join(f"{key}={value}" for key, value in self.acquisition.pattern.model_dump().items())
         mean, low, high = self.withheld_nmse
+        keep = self.acquisition.further.keep
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
         return f"""# {self.title}: ambient prior
 
@@ -84,13 +87,14 @@ Trained by ambient-mri {self.version} from corrupted scans only, for research; n
 | Data spec | sha256 `{self.data_sha256}` |
 | Licence of the data | {self.licence} |
 | Training masks | {law} |
-| Further corruption | keeps {self.acquisition.further.keep[0]} to {self.acquisition.further.keep[1]} of what was measured |
+| Further corruption | keeps {keep[0]} to {keep[1]} of what was measured |
 | Domain, coils, size | {self.acquisition.domain}, {self.coils}, {self.image_shape[0]} x {self.image_shape[1]} |
 | Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
 | Identifiability | {self.identifiability} |
-| Method | {self.method}, preset {self.preset}, {self.steps} steps, {self.minutes:.1f} minutes, seed {self.seed}, {self.precision} |
+| Method | {self.method}, preset {self.preset}, seed {self.seed}, {self.precision} |
+| Length | {self.steps} steps, {self.minutes:.1f} minutes |
 | Started from | {self.initialised_from or "random weights"} |
-| Error on withheld measurements | {mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients, no ground truth |
+| Error on withheld measurements | {mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients |
 
 Use it on scans like these: another contrast, field of view, mask law or noise is outside what was learned.
 Whether it gives away training patients has to be audited before the weights are shared.
@@ -110,7 +114,7 @@ Whether it gives away training patients has to be audited before the weights are
         answer = planes | {"num_channels": 2, "channel_def": {"0": "real", "1": "imaginary"}}
         mean, low, high = self.withheld_nmse
         return {
-            "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+            "schema": f"{SCHEMAS}/meta_schema_20240725.json",
             "version": "0.1.0",
             "changelog": {"0.1.0": f"{self.steps} steps"},
             "name": f"Ambient prior of {self.data}",

@@ -1,4 +1,4 @@
-"""A training on disk: `run.json` says what it is, `checkpoint.safetensors` where it stands. Both are replaced at once."""
+"""A training on disk: `run.json` says what it is, `checkpoint.safetensors` where it stands; each replaced at once."""
 
 from __future__ import annotations
 

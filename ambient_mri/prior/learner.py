@@ -63,7 +63,7 @@ class Learner:
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(f"the loss became {float(loss)} at step {self.step}")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1

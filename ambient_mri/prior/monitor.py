@@ -49,19 +49,15 @@ class Summary:
 class Monitor:
     """Watches one training from one process; writes into its folder."""
 
-    def __init__(
-        self, folder: Path, spec: DataSpec, scans: Scans, seed: int, preview: Preview | None = None
-    ) -> None:
+    def __init__(self, folder: Path, spec: DataSpec, scans: Scans, seed: int, preview: Preview | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder, self.seed, self.law, self.preview = folder, seed, scans.further(), preview
         held_out = open_scans(spec, "validation", limit=SCANS)
         chosen = held_out if len(held_out) else scans
         count = min(len(chosen), SCANS)
-        self.batches = [
-            collate([chosen[j] for j in range(i, min(i + BATCH, count))]) for i in range(0, count, BATCH)
-        ]
-        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.batches = [collate([chosen[j] for j in range(i, min(i + BATCH, count))]) for i in range(0, count, BATCH)]
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.recent: list[float] = []
 
     def note(self, learner: Learner, loss: float, progress: float, every: int) -> None:
@@ -73,7 +69,7 @@ class Monitor:
         left = learner.seconds * (1 - progress) / progress if progress > 0 else float("nan")
         self._log({"step": learner.step, "loss": mean, "rate": learner.optimiser.param_groups[0]["lr"],
                    "seconds": round(learner.seconds, 3)})  # fmt: skip
-        self.writer.add_scalar("loss", mean, learner.step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar("loss", mean, learner.step)
         if learner.step % (10 * every) == 0 or learner.step == every:
             logger.info("step %d  loss %.4f  %.2f s a step  %.0f %% done, about %s left", learner.step, mean,
                         learner.seconds / learner.step, 100 * min(progress, 1), _duration(left))  # fmt: skip
@@ -94,9 +90,11 @@ class Monitor:
         error, energy = torch.cat(errors), torch.cat(energies)
         nmse = float(error.mean() / energy.mean())
         spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
-        summary = Summary(learner.step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error))
+        summary = Summary(
+            learner.step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error)
+        )
         self._log({"step": learner.step, "withheld_nmse": nmse, "low": summary.low, "high": summary.high})
-        self.writer.add_scalar("withheld_nmse", nmse, learner.step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar("withheld_nmse", nmse, learner.step)
         logger.info("step %d  error on withheld measurements %.4f (95 %% %.4f to %.4f) of their energy, %d slices",
                     learner.step, nmse, summary.low, summary.high, summary.scans)  # fmt: skip
         self._pictures(learner)
@@ -118,7 +116,7 @@ class Monitor:
 
     def close(self) -> None:
         """Flush the logs."""
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
 
 def _duration(seconds: float) -> str:

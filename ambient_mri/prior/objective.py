@@ -65,9 +65,7 @@ def ambient_loss(
     scale = alpha * (alpha * output_scale(sigma)[:, None, None, None].square() + noise_variance)
     kept_weight = torch.where(alpha > 1e-3, 1 / scale.clamp_min(1e-12), 0.0)
     error = torch.where(
-        shown.mask,
-        kept_weight * tweedie.abs().square(),
-        further.weight / DATA_STD**2 * (estimate - y).abs().square(),
+        shown.mask, kept_weight * tweedie.abs().square(), further.weight / DATA_STD**2 * (estimate - y).abs().square()
     )
     return keep(A.mask, error).sum((1, 2, 3)) / (y.shape[-2] * y.shape[-1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,9 +96,10 @@ def dry_run(options: TrainOptions) -> list[str]:
     """
     spec, scans, answer = _prepare(options)
     network = build_network(architecture(options.preset), options.seed)
+    patients = len({scans.patient(i) for i in range(len(scans))})
     size = sum(p.numel() for p in network.parameters()) / 1e6
     return [
-        f"data       {spec.name}: {len(scans)} slices of {len({scans.patient(i) for i in range(len(scans))})} patients, "
+        f"data       {spec.name}: {len(scans)} slices of {patients} patients, "
         f"{scans.image_shape[0]} x {scans.image_shape[1]}, {'simulated' if spec.simulated else 'acquired'}",
         f"corruption {scans.pattern()}, D keeps {scans.further().keep}",
         f"check      {answer.explain()}",
@@ -157,13 +159,12 @@ def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
     return spec, scans, answer
 
 
-def _run(
-    options: TrainOptions, learner: Learner, scans: Scans, process: _Process, monitor: Monitor | None
-) -> None:
+def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Process, monitor: Monitor | None) -> None:
     from ignite.engine import Engine, Events
     from monai.engines import SupervisedTrainer
 
     law, started = scans.further(), time.monotonic() - learner.seconds
+    losses: deque[float] = deque(maxlen=1)
 
     def update(engine: Engine, batch: Measurement) -> dict[str, float]:
         measurement = batch.to(options.device)
@@ -173,9 +174,10 @@ def _run(
         try:
             loss = learner.update(measurement, drawn, _progress(options, learner))
         except FloatingPointError as problem:
-            raise InputError(str(problem), where=batch.scan_ids[0], remedy="Look for extreme values by `data check`; "
-                             "the last checkpoint is kept, a lower noise or --precision float32 may help") from problem  # fmt: skip
+            remedy = "Look for extreme values by `data check`, or try --precision float32; the last checkpoint is kept"
+            raise InputError(str(problem), where=batch.scan_ids[0], remedy=remedy) from problem
         learner.seconds = _together(time.monotonic() - started, process)
+        losses.append(loss)
         return {"loss": loss}
 
     def finished(engine: Engine) -> None:
@@ -185,13 +187,20 @@ def _run(
     def every(steps: int, action: Callable[[Engine], None]) -> Callable[[Engine], None]:
         return lambda engine: action(engine) if learner.step % steps == 0 else None
 
+    def note(engine: Engine) -> None:
+        assert monitor is not None
+        monitor.note(learner, losses[-1], _progress(options, learner), LOG_STEPS)
+
+    def validate(engine: Engine) -> None:
+        if monitor is not None and _progress(options, learner) < 1:  # the end of the run validates anyway
+            monitor.validate(learner)
+
     handlers: list[Callable[[Engine], None]] = []
     if monitor is not None:
-        note, watch = monitor.note, monitor.validate
         handlers += [
-            lambda engine: note(learner, engine.state.output["loss"], _progress(options, learner), LOG_STEPS),
+            note,
             every(CHECKPOINT_STEPS, lambda _: save_checkpoint(options.out, learner)),
-            every(VALIDATION_STEPS, lambda _: None if _progress(options, learner) >= 1 else watch(learner) and None),
+            every(VALIDATION_STEPS, validate),
         ]
     if _progress(options, learner) >= 1:
         return
@@ -217,9 +226,7 @@ def _compared(drawn: Draw, measurement: Measurement, method: str) -> Draw:
         return replace(drawn, further=Further(drawn.further.operator, everything))
     # Without D the samples at σ_y would carry no loss at all: the least level is where noise was at least doubled.
     least = measurement.noise_std * 2**0.5
-    return replace(
-        drawn, further=Further(measurement.operator(), everything), sigma=torch.maximum(drawn.sigma, least)
-    )
+    return replace(drawn, further=Further(measurement.operator(), everything), sigma=torch.maximum(drawn.sigma, least))
 
 
 def _progress(options: TrainOptions, learner: Learner) -> float:
@@ -249,7 +256,7 @@ def _precision(options: TrainOptions) -> torch.dtype:
 
 def _has_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 

@@ -1,4 +1,4 @@
-"""Samples of the prior with a fixed mask: Heun's method on dx/dσ = (x - h(Ã, Ãx_σ, σ))/σ (Karras et al. 2022, algorithm 1).
+"""Samples of the prior with a fixed mask: Heun on dx/dσ = (x - h(Ã, Ãx_σ, σ))/σ (Karras et al. 2022, algorithm 1).
 
 The network is an ambient one: it predicts from what Ã shows of the noisy image, and what Ã hides collapses towards its
 conditional mean (Aali et al. 2025). Samples are therefore less diverse than the cohort in what their mask hides.
@@ -7,6 +7,7 @@ conditional mean (Aali et al. 2025). Samples are therefore less diverse than the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.card import Card
 from ambient_mri.prior.pictures import save_array, save_grid
 from ambient_mri.prior.preconditioning import Prior
-from ambient_mri.prior.steps import stream, white
+from ambient_mri.prior.steps import LOWEST_SIGMA, stream, white
 
 SIGMA_MAX, RHO = 20.0, 7.0
 
@@ -70,7 +71,7 @@ def heun(
     def denoised(image: Tensor, sigma: float) -> Tensor:
         return prior.denoise(lifted(image, sigma), torch.full((len(rngs),), sigma), given)
 
-    for sigma, following in zip(levels[:-1], levels[1:], strict=True):
+    for sigma, following in pairwise(levels):
         slope = (x - denoised(x, sigma)) / sigma
         ahead = x + (following - sigma) * slope
         slope = (slope + (ahead - denoised(ahead, following)) / following) / 2
@@ -100,14 +101,13 @@ def sample_to_folder(
 ) -> Path:  # fmt: skip
     """Draw `count` images; writes `samples.npy` `(count, y, x)` complex64 and `samples.png`, returns `out`."""
     bundle = load_bundle(bundle_path, device)
+    low = max(bundle.card.noise_std, LOWEST_SIGMA)
     images = []
     for start in range(0, count, batch_size):
         rngs = [stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]
         given = draw_given(bundle.card, rngs)
         with torch.inference_mode():
-            images.append(
-                heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=bundle.card.noise_std or 0.005)
-            )
+            images.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low))
     samples = torch.cat(images)
     save_array(out / "samples.npy", samples[:, 0])
     columns = max(int(len(samples) ** 0.5), 1)

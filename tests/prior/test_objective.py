@@ -1,0 +1,82 @@
+"""The objective reads nothing unmeasured, and its noisy targets teach the signal, not the noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from ambient_mri.corruption import Further, FurtherCorruption
+from ambient_mri.data.dataset import open_scans
+from ambient_mri.data.spec import load_spec
+from ambient_mri.measurement import collate
+from ambient_mri.operators import Identity, Masked, Sense
+from ambient_mri.patterns import RandomLines
+from ambient_mri.prior.network import PRESETS, build_network
+from ambient_mri.prior.objective import ambient_loss, withheld_error
+from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.steps import stream, white
+from ambient_mri.solvers import conjugate_gradients, resolvent
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """h(x) = w x."""
+
+    weight: Tensor
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        return self.weight * x_in
+
+
+@pytest.mark.parametrize("noise_std", [0.3, 0.0])
+def test_noisy_targets_teach_the_bayes_estimate(noise_std: float) -> None:
+    """x ~ N(0, s²), everything shown: the least loss is at the Wiener weight s²/(s² + σ²), not at the target's."""
+    rng = stream(0, 0, 0)
+    signal, sigma = 0.5, 0.6
+    x = signal * white((4000, 1, 4, 4), rng)
+    y = x + noise_std * white((4000, 1, 4, 4), rng)
+    everything = torch.ones(4000, 1, 4, 4, dtype=torch.bool)
+    A = Masked(Identity(), everything)
+    weights = torch.linspace(0.2, 1.0, 81)
+    levels = torch.full((4000,), sigma), torch.full((4000,), noise_std)
+    noise = white((4000, 1, 4, 4), rng)
+    losses = [
+        float(ambient_loss(Shrink(w), y, A, Further(A, everything.float()), *levels, noise).mean()) for w in weights
+    ]
+    best = float(weights[int(torch.tensor(losses).argmin())])
+    assert best == pytest.approx(signal**2 / (signal**2 + sigma**2), abs=0.03)
+
+
+def test_unmeasured_samples_are_never_read() -> None:
+    data = open_scans(load_spec("brain_demo"), "train", limit=2)
+    batch = collate([data[0], data[1]])
+    poisoned = torch.where(batch.mask, batch.y, torch.nan)
+    sizes = PRESETS["tiny"]
+    prior = AmbientPrior(build_network(sizes), sizes.multiple)
+    A = batch.operator()
+    further = FurtherCorruption(RandomLines(4), (0.3, 0.6)).draw(A, [stream(0, 0, i) for i in range(2)])
+    sigma, noise = torch.full((2,), 0.3), white(tuple(batch.y.shape), stream(0, 1, 0))
+    loss = ambient_loss(prior, poisoned, A, further, sigma, batch.noise_std, noise)
+    loss.mean().backward()
+    assert torch.equal(loss, ambient_loss(prior, batch.y, A, further, sigma, batch.noise_std, noise))
+    assert all(bool(torch.isfinite(p.grad).all()) for p in prior.network.parameters() if p.grad is not None)
+    assert bool(torch.isfinite(withheld_error(prior, poisoned, A, further, batch.noise_std)[0]).all())
+
+
+def test_resolvent_solves_is_symmetric_and_differentiates_to_itself() -> None:
+    rng = stream(0, 0, 0)
+    maps = white((1, 4, 17, 12), rng)
+    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    A = Masked(Sense(maps), RandomLines(2, 0.2).draw((17, 12), rng)[None, None])
+    lam = torch.full((1, 1, 1, 1), 0.05)
+    b, c = A.normal(white((1, 1, 17, 12), rng)), A.normal(white((1, 1, 17, 12), rng))
+    exact = conjugate_gradients(A, b, lam)
+    assert float((resolvent(A, b, lam) - exact).norm() / exact.norm()) < 0.07
+    assert torch.allclose(torch.vdot(c.flatten(), resolvent(A, b, lam).flatten()),
+                          torch.vdot(resolvent(A, c, lam).flatten(), b.flatten()), rtol=1e-4)  # fmt: skip
+    leaf = b.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(resolvent(A, leaf, lam), leaf, grad_outputs=c)
+    assert torch.allclose(gradient, resolvent(A, c, lam), rtol=1e-3, atol=1e-4)

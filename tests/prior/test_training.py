@@ -1,0 +1,131 @@
+"""A training resumes to the same bits, refuses what cannot work, and never reads what was not measured."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.data.dataset import open_scans
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.patterns import RandomLines
+from ambient_mri.prior import training
+from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.steps import Batches, draw, stream
+from ambient_mri.prior.training import TrainOptions, dry_run, train
+
+OPTIONS = TrainOptions(data="brain_demo", out=Path(), preset="tiny", steps=4, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def scans() -> list[Measurement]:
+    data = open_scans(load_spec("brain_demo"), "train", limit=8)
+    return [data[i] for i in range(8)]
+
+
+def test_resumed_training_equals_the_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_STEPS", 2)
+    whole = train(replace(OPTIONS, out=tmp_path / "whole"))
+    parted = replace(OPTIONS, out=tmp_path / "parted")
+
+    class Killed(RuntimeError):
+        pass
+
+    saved = training.save_checkpoint
+
+    def save_then_die(folder: Path, learner: object) -> None:
+        saved(folder, learner)  # type: ignore[arg-type]
+        raise Killed
+
+    monkeypatch.setattr(training, "save_checkpoint", save_then_die)
+    with pytest.raises(Killed):
+        train(parted)
+    monkeypatch.setattr(training, "save_checkpoint", saved)
+    assert int(load_file(parted.out / "checkpoint.safetensors")["step"]) == 2
+    resumed = train(parted)
+    for name, value in load_file(whole / "models/model.safetensors").items():
+        assert torch.equal(value, load_file(resumed / "models/model.safetensors")[name]), name
+
+
+@pytest.mark.slow
+def test_sigkill_loses_at_most_one_checkpoint_interval(tmp_path: Path) -> None:
+    program = (
+        "from ambient_mri.prior import training; from pathlib import Path; training.CHECKPOINT_STEPS = 2;"
+        f"training.train(training.TrainOptions('brain_demo', Path({str(tmp_path)!r}), steps=1000, preset='tiny'))"
+    )
+    reached = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(12 + 2.3 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        step = int(load_file(tmp_path / "checkpoint.safetensors")["step"])
+        assert step % 2 == 0
+        assert step > reached
+        reached = step
+
+
+def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path, steps=1)
+    train(options)
+    with pytest.raises(InputError, match="seed = 0, now asked for 1"):
+        train(replace(options, seed=1))
+
+
+def test_unidentifiable_laws_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    path = tmp_path / "one_coil.yaml"
+    path.write_text(
+        "based_on: brain_demo\nacquisition:\n  coils: 1\n  pattern: {kind: equispaced_lines, acceleration: 4}\n"
+    )
+    with pytest.raises(InputError, match="never measured"):
+        dry_run(replace(OPTIONS, data=str(path)))
+
+
+def test_batches_are_the_same_however_they_are_shared() -> None:
+    def take(batches: Batches, count: int) -> list[list[int]]:
+        return [batch for batch, _ in zip(batches, range(count), strict=False)]
+
+    whole = take(Batches(10, 4, seed=3), 6)
+    halves = [take(Batches(10, 4, seed=3, rank=rank, world=2), 6) for rank in (0, 1)]
+    assert whole == [a + b for a, b in zip(*halves, strict=True)]
+    assert take(Batches(10, 4, seed=3, first=4), 2) == whole[4:]
+    assert sorted([scan for batch in whole for scan in batch][:10]) == list(range(10))
+
+
+def test_a_draw_does_not_depend_on_the_batch(scans: list[Measurement]) -> None:
+    law = FurtherCorruption(RandomLines(4), (0.25, 0.8))
+    together = draw(collate(scans[:4]), law, [stream(0, 5, i) for i in range(4)])
+    alone = draw(scans[2], law, [stream(0, 5, 2)])
+    assert torch.equal(together.noise[2:3], alone.noise)
+    assert torch.equal(together.sigma[2:3], alone.sigma)
+    assert torch.equal(together.further.weight[2:3], alone.further.weight)
+    assert bool((together.further.operator.mask.sum((1, 2, 3)) < collate(scans[:4]).mask.sum((1, 2, 3))).all())
+
+
+def test_bundle_states_what_it_is(tmp_path: Path) -> None:
+    bundle = load_bundle(train(replace(OPTIONS, out=tmp_path, steps=1)))
+    spec = load_spec("brain_demo")
+    assert (bundle.card.data_sha256, bundle.card.simulated) == (spec.sha256, True)
+    assert "SIMULATED" in (bundle.path / "docs/README.md").read_text()
+    metadata = json.loads((bundle.path / "configs/metadata.json").read_text())
+    required = {"version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors"}
+    assert required | {"copyright", "network_data_format", "required_packages_version"} <= metadata.keys()
+    with pytest.raises(InputError, match="no model bundle"):
+        load_bundle(tmp_path / "elsewhere")
+    weights = bundle.path / "models/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        load_bundle(bundle.path)
