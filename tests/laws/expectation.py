@@ -14,9 +14,8 @@ def check_mean(samples: Tensor, expected: Tensor | float, deviations: float = 4.
     error = samples.std(0) / len(samples) ** 0.5
     distance = (samples.mean(0) - expected).abs()
     allowed = deviations * error + slack
-    assert bool((distance <= allowed).all()), (
-        f"mean {samples.mean(0)} is not {expected}: off by {(distance / error.clamp_min(1e-30)).max():.1f} standard errors"
-    )
+    worst = float((distance / error.clamp_min(1e-30)).max())
+    assert bool((distance <= allowed).all()), f"mean {samples.mean(0)}, not {expected}: {worst:.1f} standard errors off"
 
 
 def check_not_mean(samples: Tensor, expected: Tensor | float, deviations: float = 8.0) -> None:
