@@ -19,6 +19,7 @@ from ambient_mri.corruption import (
 from ambient_mri.operators import Encoding, Fourier, Identity, Sense
 from ambient_mri.patterns import (
     Blocks,
+    EmpiricalLines,
     EquispacedLines,
     FullySampled,
     GaussianLines,
@@ -103,6 +104,17 @@ def test_d_drops_something_at_every_draw(pattern: Pattern) -> None:
         further = FurtherCorruption(pattern, keep).draw(A, rngs)
         hidden = A.mask & ~further.operator.mask
         assert bool(hidden.flatten(1).any(1).all())
+
+
+def test_weights_belong_to_the_rate_that_was_drawn() -> None:
+    """Many lines tell the rate of D almost exactly, so a weight for its average would be wrong in every draw."""
+    pattern, rngs = EmpiricalLines((0.5,) * 64), generators(6, 500)
+    A = Corruption(pattern).draw(Fourier(), (1, 64), rngs)
+    further = FurtherCorruption(pattern, (0.1, 0.9)).draw(A, rngs)
+    hidden = ~further.operator.mask
+    excess = ((further.weight - 1) * hidden).mean((1, 2, 3))
+    shown = further.operator.mask.float().mean((1, 2, 3))
+    check_mean(torch.stack([excess, excess * (shown - shown.mean())], 1), 0.0)
 
 
 def test_d_is_redrawn_and_its_rate_covers_the_range() -> None:
