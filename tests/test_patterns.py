@@ -225,8 +225,8 @@ def test_empirical_lines_are_frequencies() -> None:
         (lambda: Blocks(0.5, 0.5, 0), "x 0"),
         (lambda: RandomLines(0.5), "acceleration 0.5"),
         (lambda: GaussianLines(2, 1.0), "calibration_fraction 1.0"),
-        (lambda: RandomLines(8, 0.3).draw((64, 64), _rng(0)), "leaves 0 others"),
-        (lambda: EquispacedLines(8).probability((16, 16)), "leaves 1 others"),
+        (lambda: RandomLines(8, 0.3).draw((64, 64), _rng(0)), "leaves 0 units beyond 19 of calibration"),
+        (lambda: EquispacedLines(8).probability((16, 16)), "leaves 1 units beyond 1 of calibration"),
     ],
 )
 def test_impossible_laws_are_refused_in_one_line(make: object, message: str) -> None:
