@@ -12,7 +12,7 @@ from torch import Tensor
 from ambient_mri.corruption import Further
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, keep
-from ambient_mri.prior.preconditioning import Prior, output_scale
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior, output_scale
 
 
 def corrupt_further(y: Tensor, shown: Masked, sigma: Tensor, noise_std: Tensor, noise: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def withheld_error(prior: Prior, y: Tensor, A: Masked, further: Further, noise_s
     """
     y = keep(A.mask, y)
     shown = further.operator
-    sigma = noise_std.clamp_min(0.005)
+    sigma = noise_std.clamp_min(LOWEST_SIGMA)
     estimate = A.forward(prior.denoise(shown.adjoint(keep(shown.mask, y)), sigma, shown))
     hidden = keep(A.mask & ~shown.mask, further.weight.expand(-1, -1, *A.mask.shape[-2:]))
     noise = 2 * noise_std.square()[:, None, None, None]

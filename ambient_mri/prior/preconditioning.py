@@ -22,6 +22,8 @@ from ambient_mri.operators import Masked
 from ambient_mri.prior.network import padded
 from ambient_mri.solvers import resolvent
 
+LOWEST_SIGMA = 0.005
+"""Lowest noise level of training, and what the network is told of scans with less noise than that."""
 LAMBDA_FLOOR = 0.05
 """λ is not taken below this, so that eight Chebyshev steps solve to 6 %: the network learns the rest."""
 

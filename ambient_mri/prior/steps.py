@@ -16,12 +16,13 @@ from torch.utils.data import Sampler
 
 from ambient_mri.corruption import Further, FurtherCorruption
 from ambient_mri.measurement import Measurement
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
 SHARE_AT_USE = 0.5
 """Share of draws at the noise level of reconstruction; the others cover all levels that sampling visits."""
 LOG_MEAN, LOG_STD = -1.2, 1.4
 """ln of the noise added beyond σ_y (Karras et al. 2022, with a wider law since the images are half masked)."""
-LOWEST_SIGMA, HIGHEST_SIGMA = 0.005, 40.0
+HIGHEST_SIGMA = 40.0
 
 
 def stream(seed: int, step: int, position: int) -> Generator:

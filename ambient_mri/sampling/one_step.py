@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from ambient_mri.measurement import Measurement
-from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.solvers import conjugate_gradients
-
-LOWEST_SIGMA = 0.005
-"""Noise level told to the network where a scan is (nearly) noiseless: the lowest it was trained at."""
 
 
 def one_step(prior: Prior, measurement: Measurement, *, consistency: float | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ambient_mri.corruption import FurtherCorruption
 from ambient_mri.measurement import Measurement
-from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
 from ambient_mri.sampling.one_step import one_step
 from ambient_mri.sampling.prior_samples import heun
@@ -19,6 +19,6 @@ def preview(prior: Prior, batch: Measurement, law: FurtherCorruption) -> Tensor:
     """Rows `(3, b, 1, y, x)`: zero-filled, one step, prior samples through the masks of the same scans."""
     rngs = [stream(0, -2, i) for i in range(len(batch))]
     given = law.draw(batch.operator(), rngs).operator
-    low = max(float(batch.noise_std.mean()), 0.005)
+    low = max(float(batch.noise_std.mean()), LOWEST_SIGMA)
     samples = heun(prior, given, rngs, batch.image_shape, steps=SAMPLING_STEPS, low=low)
     return torch.stack([batch.adjoint(), one_step(prior, batch, consistency=CONSISTENCY), samples])

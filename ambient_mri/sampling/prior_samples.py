@@ -18,8 +18,8 @@ from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.card import Card
 from ambient_mri.prior.pictures import save_array, save_grid
-from ambient_mri.prior.preconditioning import Prior
-from ambient_mri.prior.steps import LOWEST_SIGMA, stream, white
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
+from ambient_mri.prior.steps import stream, white
 
 SIGMA_MAX, RHO = 20.0, 7.0
 
