@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from ambient_mri.coils import absorb_phase, calibration_region, edge_samples, espirit_maps, noise_std
-from ambient_mri.data.readers.fastmri import Volume
+from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, ifft1c
 from ambient_mri.measurement import Measurement, energy_scale
 
 
 class MeasuredVolume:
-    """A fastMRI file seen through its mask; `[i]` is the measurement of slice i.
+    """A volume of k-space seen through its mask; `[i]` is the measurement of slice i.
 
     Parameters
     ----------
     volume
-        The file.
+        What a reader opened.
     mask
         Bool `(1, x)` or `(y, x)` over `matrix`; None: the file's own.
     probability
@@ -45,7 +45,7 @@ class MeasuredVolume:
 
     def __init__(
         self,
-        volume: Volume,
+        volume: KspaceVolume,
         mask: Tensor | None = None,
         *,
         probability: Tensor | None = None,
@@ -93,7 +93,7 @@ class MeasuredVolume:
             noise_std=torch.tensor([self.noise_std / self.scale]),
             scale=torch.tensor([self.scale]),
             domain="kspace",
-            scan_ids=(f"{self.volume.path.stem}/{index}",),
+            scan_ids=(f"{self.volume.name}/{index}",),
         )
 
     def samples(self, index: int) -> Tensor:
@@ -145,7 +145,7 @@ class MeasuredVolume:
         return over_file
 
 
-def matrix(volume: Volume, remove_oversampling: bool, crop_kspace: int | None) -> tuple[int, tuple[int, int]]:
+def matrix(volume: KspaceVolume, remove_oversampling: bool, crop_kspace: int | None) -> tuple[int, tuple[int, int]]:
     """Readout samples once oversampling is removed, and the (y, x) matrix once k-space is cropped.
 
     Raises

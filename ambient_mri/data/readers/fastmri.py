@@ -61,6 +61,15 @@ class Volume:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def name(self) -> str:
+        """The stem of the file."""
+        return self.path.stem
+
+    @property
+    def affine(self) -> None:
+        """fastMRI files state no geometry."""
+
     def read(self, index: int, mask: Tensor) -> Tensor:
         """The measured samples of one slice, `(c, y, x)` complex64; exact zeros elsewhere.
 

@@ -1,11 +1,23 @@
-"""The XML header of ISMRMRD, which fastMRI files carry: matrices, fields of view, encoded lines."""
+"""The XML header of ISMRMRD, which fastMRI files carry too: matrices, fields of view, encoded steps, identity."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ambient_mri.errors import InputError
+
+Triple = tuple[float, float, float]
+SUBJECT = {"patientName": "PatientName", "patientID": "PatientID", "patientBirthdate": "PatientBirthDate",
+           "patientGender": "PatientSex"}  # fmt: skip
+STUDY = {"studyDate": "StudyDate", "studyTime": "StudyTime", "studyID": "StudyID", "accessionNumber": "AccessionNumber",
+         "studyInstanceUID": "StudyInstanceUID"}  # fmt: skip
+MEASUREMENT = {"frameOfReferenceUID": "FrameOfReferenceUID", "patientPosition": "PatientPosition"}
+SYSTEM = {"systemVendor": "Manufacturer", "systemModel": "ManufacturerModelName",
+          "systemFieldStrength_T": "MagneticFieldStrength", "institutionName": "InstitutionName"}  # fmt: skip
+SEQUENCE = {"TR": "RepetitionTime", "TE": "EchoTime", "TI": "InversionTime", "flipAngle_deg": "FlipAngle"}
+GROUPS = {"subjectInformation": SUBJECT, "studyInformation": STUDY, "measurementInformation": MEASUREMENT,
+          "acquisitionSystemInformation": SYSTEM, "sequenceParameters": SEQUENCE}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,15 +30,39 @@ class Header:
         (x, y, z): readout, phase encode, slice.
     encoded_fov_mm, recon_fov_mm
         Fields of view of the two.
-    lines
-        (minimum, centre, maximum) of the phase-encode steps, or None.
+    lines, partitions
+        (minimum, centre, maximum) of the two phase-encode steps, or None.
+    trajectory
+        "cartesian", "epi", "radial", …
+    calibration
+        How calibration lines were acquired: "embedded", "interleaved", "separate", "external", "other", or "".
+    noise_bandwidth
+        Share of the noise scan's bandwidth that the receiver's filter lets through.
+    identity
+        DICOM keyword → value of patient, study, scanner and sequence. For derived DICOM only; never shown.
     """
 
     encoded_matrix: tuple[int, int, int]
     recon_matrix: tuple[int, int, int]
-    encoded_fov_mm: tuple[float, float, float]
-    recon_fov_mm: tuple[float, float, float]
+    encoded_fov_mm: Triple
+    recon_fov_mm: Triple
     lines: tuple[int, int, int] | None = None
+    partitions: tuple[int, int, int] | None = None
+    trajectory: str = "cartesian"
+    calibration: str = ""
+    noise_bandwidth: float = 1.0
+    identity: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def permuted(self, order: tuple[int, int, int]) -> Header:
+        """The header of slices along another axis: matrices and fields of view with their axes in `order`."""
+        a, b, c = order
+        return replace(
+            self,
+            encoded_matrix=(self.encoded_matrix[a], self.encoded_matrix[b], self.encoded_matrix[c]),
+            recon_matrix=(self.recon_matrix[a], self.recon_matrix[b], self.recon_matrix[c]),
+            encoded_fov_mm=(self.encoded_fov_mm[a], self.encoded_fov_mm[b], self.encoded_fov_mm[c]),
+            recon_fov_mm=(self.recon_fov_mm[a], self.recon_fov_mm[b], self.recon_fov_mm[c]),
+        )
 
 
 def parse_header(raw: bytes | str, where: str) -> Header:
@@ -44,8 +80,11 @@ def parse_header(raw: bytes | str, where: str) -> Header:
         spaces = [root.find(f"./{{*}}encoding/{{*}}{space}") for space in ("encodedSpace", "reconSpace")]
         matrices = [_triple(space, "matrixSize") for space in spaces]
         fields = [_triple(space, "fieldOfView_mm") for space in spaces]
-        limits = root.find("./{*}encoding/{*}encodingLimits/{*}kspace_encoding_step_1")
-        lines = None if limits is None else [int(_text(limits, name)) for name in ("minimum", "center", "maximum")]
+        lines, partitions = (_limits(root, f"kspace_encoding_step_{number}") for number in (1, 2))
+        bandwidth = root.findtext("./{*}acquisitionSystemInformation/{*}relativeReceiverNoiseBandwidth")
+        noise_bandwidth = float(bandwidth) if bandwidth else 1.0
+        if not 0 < noise_bandwidth <= 1:
+            raise ValueError("relativeReceiverNoiseBandwidth is not a share")
     except (ElementTree.ParseError, ValueError) as problem:
         raise InputError(f"the ISMRMRD header cannot be read: {problem}", where=where) from None
     encoded, recon = (tuple(int(n) for n in matrix) for matrix in matrices)
@@ -54,11 +93,33 @@ def parse_header(raw: bytes | str, where: str) -> Header:
         recon_matrix=(recon[0], recon[1], recon[2]),
         encoded_fov_mm=fields[0],
         recon_fov_mm=fields[1],
-        lines=None if lines is None else (lines[0], lines[1], lines[2]),
+        lines=lines,
+        partitions=partitions,
+        trajectory=(root.findtext("./{*}encoding/{*}trajectory") or "cartesian").strip().lower(),
+        calibration=(root.findtext("./{*}encoding/{*}parallelImaging/{*}calibrationMode") or "").strip().lower(),
+        noise_bandwidth=noise_bandwidth,
+        identity=_identity(root),
     )
 
 
-def _triple(space: ElementTree.Element | None, name: str) -> tuple[float, float, float]:
+def _identity(root: ElementTree.Element) -> dict[str, str]:
+    found = {}
+    for group, names in GROUPS.items():
+        for name, keyword in names.items():
+            text = (root.findtext(f"./{{*}}{group}/{{*}}{name}") or "").strip()
+            if text:
+                found[keyword] = text
+    return found
+
+
+def _limits(root: ElementTree.Element, name: str) -> tuple[int, int, int] | None:
+    limits = root.find(f"./{{*}}encoding/{{*}}encodingLimits/{{*}}{name}")
+    if limits is None:
+        return None
+    return int(_text(limits, "minimum")), int(_text(limits, "center")), int(_text(limits, "maximum"))
+
+
+def _triple(space: ElementTree.Element | None, name: str) -> Triple:
     element = None if space is None else space.find(f"{{*}}{name}")
     if element is None:
         raise ValueError(f"{name} is missing")

@@ -1,0 +1,49 @@
+"""What a file is, by its content: suffixes are not trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ambient_mri.data.readers import bart, fastmri, mrd
+from ambient_mri.data.readers.kspace import KspaceVolume
+from ambient_mri.errors import InputError
+
+KSPACE = ("fastmri", "mrd", "bart")
+
+
+def kind(path: Path) -> str | None:
+    """ "fastmri", "mrd", "bart", "dicom", or None for anything else."""
+    from ambient_mri.data.readers.dicom import is_dicom
+
+    if bart.is_bart(path):
+        return "bart"
+    if not path.is_file():
+        return None
+    if fastmri.is_fastmri(path):
+        return "fastmri"
+    if mrd.is_mrd(path):
+        return "mrd"
+    return "dicom" if is_dicom(path) else None
+
+
+def open_kspace(path: Path, pattern: Path | None = None) -> list[KspaceVolume]:
+    """The volumes of k-space of a file.
+
+    Parameters
+    ----------
+    pattern
+        What was measured, for formats that do not say it themselves (BART); see `bart.open_volume`.
+
+    Raises
+    ------
+    InputError
+        If the file holds no k-space of a known format, or a pattern is given for a file that has its own.
+    """
+    found = kind(path)
+    if found == "bart":
+        return [bart.open_volume(path, pattern)]
+    if pattern is not None and found in KSPACE:
+        raise InputError("the file says itself what was measured", where=str(path), remedy="Leave the mask file out")
+    if found == "mrd":
+        return mrd.open_volumes(path)
+    return [fastmri.open_volume(path)]  # whose complaints say what an unknown file lacks
