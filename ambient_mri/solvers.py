@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -55,15 +57,31 @@ def conjugate_gradients(
     lam
         λ ≥ 0, broadcastable to `(b, 1, 1, 1)`; with 0 the iteration limit regularises.
     """
+    return solve(lambda x: A.normal(x) + lam * x, b, tolerance=tolerance, max_iterations=max_iterations)
+
+
+def solve(
+    matrix: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float = 1e-5, max_iterations: int = 500
+) -> Tensor:
+    """`matrix`⁻¹ b by conjugate gradients to a relative residual of `tolerance`, each row of the batch on its own.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric and positive in the real inner product; it may treat real and imaginary parts apart. A direction
+        in which it is not positive (a network's derivative need not be) is passed over.
+    b
+        `(b, c, y, x)` complex.
+    """
     x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
     power = target = _power(b)
     for _ in range(max_iterations):
         running = power > tolerance**2 * target
         if not bool(running.any()):
             break
-        image = A.normal(direction) + lam * direction
+        image = matrix(direction)
         curvature = (direction.conj() * image).real.sum((1, 2, 3), keepdim=True)
-        step = torch.where(running, power / curvature.clamp_min(1e-30), 0.0)
+        step = torch.where(running & (curvature > 0), power / curvature.clamp_min(1e-30), 0.0)
         x, residual = x + step * direction, residual - step * image
         following = torch.where(running, _power(residual), power)
         direction = torch.where(running, residual + following / power.clamp_min(1e-30) * direction, direction)

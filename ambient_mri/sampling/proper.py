@@ -1,0 +1,130 @@
+"""Which priors answer E[x | x_t] for a whole noisy image, and which only for what an Ã shows of it.
+
+An ambient network saw masked inputs only: with a fixed Ã its Jacobian is not the covariance of what is unknown, and
+samplers that take it for one (or that ask for E[x | x_t] itself) diverge or settle on something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from ambient_mri.errors import InputError
+from ambient_mri.operators import Identity, Masked, Sense
+from ambient_mri.prior.bundle import Bundle
+from ambient_mri.prior.card import Card
+from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.sampling.observation import Observation
+
+REFINED = "refined"
+REMEDY = (
+    "Use one-step or a-dps, refine the model into a proper prior by EM (`ambient-mri refine`), or train on fully "
+    "sampled scans without further corruption (`ambient-mri train --data SPEC --method naive`, fully_sampled SPEC)"
+)
+
+
+@runtime_checkable
+class Proper(Protocol):
+    """A denoiser of whole images."""
+
+    def expect(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """E[x | x_t] `(b, 1, y, x)` for x_t = x + σ n.
+
+        Parameters
+        ----------
+        x
+            x_t `(b, 1, y, x)` complex64.
+        sigma
+            `(b,)` per real component.
+        """
+
+
+@dataclass(frozen=True)
+class Ambient:
+    """An ambient prior and the law of the Ã that a sampler looks through, one Ã a sample, drawn once.
+
+    Parameters
+    ----------
+    given
+        Draws Ã for a batch, sample i from generator i only.
+    """
+
+    prior: Prior
+    given: Callable[[Observation, Sequence[Generator]], Masked]
+
+
+@dataclass(frozen=True)
+class WholeImages:
+    """A network that was trained on fully sampled inputs, asked with one. Made by `proper_prior`.
+
+    `coils`: whether training had several; then the network learned beside a solve for (N + λI)⁻¹ that is a polynomial,
+    and meets the same one here: maps of ones have the same N = I as any normalised maps.
+    """
+
+    prior: Prior
+    coils: bool
+
+    def expect(self, x: Tensor, sigma: Tensor) -> Tensor:
+        everything = torch.ones(1, 1, *x.shape[-2:], dtype=torch.bool, device=x.device)
+        encoding = Sense(everything.to(x.dtype)) if self.coils else Identity()
+        return self.prior.denoise(x, sigma, Masked(encoding, everything.expand(len(x), -1, -1, -1)))
+
+
+def is_proper(card: Card) -> bool:
+    """Whether the network saw whole images: refined by EM, or trained on fully sampled scans with D absent."""
+    whole = card.acquisition.pattern.kind == "fully_sampled" and card.method == "naive"
+    return whole or card.method == REFINED
+
+
+def proper_prior(bundle: Bundle) -> WholeImages:
+    """The model of a bundle as a proper prior.
+
+    Raises
+    ------
+    InputError
+        If it is an ambient one: says what to do.
+    """
+    if not is_proper(bundle.card):
+        raise InputError(
+            f"a model trained with the method {bundle.card.method} on {bundle.card.acquisition.pattern.kind} data is "
+            "an ambient prior: it knows E[x | Ãx_t] for masked inputs, and this sampler needs E[x | x_t]",
+            where=str(bundle.path), remedy=REMEDY,
+        )  # fmt: skip
+    return WholeImages(bundle.prior, bundle.card.coils > 1)
+
+
+def require_proper(prior: object, sampler: str) -> Proper:
+    """`prior` itself where it is proper.
+
+    Raises
+    ------
+    InputError
+        If it is an ambient one.
+    """
+    if not isinstance(prior, Proper):
+        raise InputError(
+            f"{sampler} needs a proper prior, E[x | x_t], and this one is ambient: it knows E[x | Ãx_t] only, whose "
+            "derivative is not a covariance, so that the samples would diverge or collapse",
+            where=sampler, remedy=REMEDY,
+        )  # fmt: skip
+    return prior
+
+
+def require_ambient(prior: object, sampler: str) -> Ambient:
+    """`prior` itself where it is ambient.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if not isinstance(prior, Ambient):
+        raise InputError(
+            f"{sampler} looks through a mask Ã, and the prior does not say which", where=sampler,
+            remedy="Give Ambient(prior, given); with a proper prior use mmps, dds or dps",
+        )  # fmt: skip
+    return prior
