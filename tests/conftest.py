@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,16 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiny")
     assert main(["train", "--data", "brain_demo", "--preset", "tiny", "--steps", "3", "--out", str(out)]) == 0
     return out / "bundle"
+
+
+@pytest.fixture(scope="session")
+def dcm2niix() -> str:
+    """The program that DICOM geometry is tested against; skips where there is none."""
+    if importlib.util.find_spec("dcm2niix") is not None:
+        from dcm2niix import bin as carried
+
+        return str(carried)
+    program = shutil.which("dcm2niix")
+    if program is None:
+        pytest.skip("dcm2niix is not installed (PyPI or Debian: dcm2niix)")
+    return program

@@ -31,11 +31,8 @@ def samples(real_data: Path) -> Path:
     return real_data / "dicom"
 
 
-def dcm2niix(folder: Path, out: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Its volumes as (values (x, y, z), affine), nearest to the canonical axes."""
-    program = shutil.which("dcm2niix")
-    if program is None:
-        pytest.skip("dcm2niix is not installed (Debian: dcm2niix; PyPI: dcm2niix)")
+def converted(program: str, folder: Path, out: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The volumes of dcm2niix as (values (x, y, z), affine), nearest to the canonical axes."""
     out.mkdir(exist_ok=True)
     words = ["-b", "n", "-z", "n", "-p", "n", "-o", str(out), str(folder)]
     subprocess.run([program, *words], check=True, capture_output=True)
@@ -58,7 +55,7 @@ def canonical(volume: DicomVolume) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", PLACED)
-def test_every_voxel_lies_where_dcm2niix_puts_it(samples: Path, name: str, tmp_path: Path) -> None:
+def test_every_voxel_lies_where_dcm2niix_puts_it(samples: Path, name: str, dcm2niix: str, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for path in find_files(samples / name):
@@ -67,7 +64,7 @@ def test_every_voxel_lies_where_dcm2niix_puts_it(samples: Path, name: str, tmp_p
         else:
             shutil.copy(path, folder)
     volumes, problems = open_volumes(find_files(samples / name))
-    theirs = dcm2niix(folder, tmp_path / "out")
+    theirs = converted(dcm2niix, folder, tmp_path / "out")
     assert problems == []
     assert len(volumes) == len(theirs)
     for volume in volumes:

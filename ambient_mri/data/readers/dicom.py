@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom_frames import Frame, frames
+from ambient_mri.data.readers.dicom_frames import Frame, frames, unquoted
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.errors import InputError
 
 LOG = logging.getLogger(__name__)
 
+IDENTITY = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 GZIP = b"\x1f\x8b"
 SAME_PLACE_MM = 1e-2
 UNEVEN = 0.05  # of the slice distance: rounding of positions stays below, a missing slice does not
@@ -163,19 +164,22 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            header = read_header(path)
-            twin = seen.setdefault(str(header.get("SOPInstanceUID")), path)
-            if twin != path:
-                LOG.info("%s is a copy of %s: left out", path, twin)
-                continue
-            uids = tuple(_hash(header.get(name)) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
-            series.setdefault((uids[0], uids[1]), []).extend(frames(header, path))
+            with unquoted():
+                header = read_header(path)
+                found = frames(header, path)
+                instance, *uids = (str(header.get(name)) for name in IDENTITY)
         except InputError as problem:
             problems.append(problem)
+            continue
+        twin = seen.setdefault(instance, path)
+        if twin != path:
+            LOG.info("%s is a copy of %s: left out", path, twin)
+            continue
+        series.setdefault((_hash(uids[0]), _hash(uids[1])), []).extend(found)
     volumes: list[DicomVolume] = []
-    for (study, number), found in series.items():
+    for (study, number), members in series.items():
         try:
-            volumes += _volumes(f"{study}-{number}", found)
+            volumes += _volumes(f"{study}-{number}", members)
         except InputError as problem:
             problems.append(problem)
     return volumes, problems
@@ -256,7 +260,8 @@ def _decoded(path: Path, number: int) -> npt.NDArray[Any]:
     pixel_array = _pydicom("pydicom.pixels").pixel_array
     try:
         status = path.stat()
-        image: npt.NDArray[Any] = pixel_array(_with_pixels(path, status.st_mtime_ns, status.st_size), index=number)
+        with unquoted():
+            image: npt.NDArray[Any] = pixel_array(_with_pixels(path, status.st_mtime_ns, status.st_size), index=number)
     except InputError:
         raise
     except (RuntimeError, NotImplementedError) as problem:
@@ -281,5 +286,5 @@ def _pydicom(name: str = "pydicom") -> Any:
         raise InputError("reading DICOM needs pydicom", remedy="Install ambient-mri[dicom]") from None
 
 
-def _hash(value: object) -> str:
-    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:8]

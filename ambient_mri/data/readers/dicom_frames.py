@@ -7,7 +7,9 @@ those may identify patients.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,14 @@ class Frame:
     sort: tuple[int, ...]
     echo_ms: float
     padding: int | None
+
+
+@contextmanager
+def unquoted() -> Iterator[None]:
+    """Inside, pydicom's warnings are not shown: they quote values of headers, which may be names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+        yield
 
 
 def frames(header: Any, path: Path) -> list[Frame]:
