@@ -1,4 +1,4 @@
-"""The one exception that users see as a single line and exit code 2."""
+"""What users see as a single line: exit code 2, or 3 where part of a job is done."""
 
 
 class InputError(ValueError):
@@ -21,3 +21,7 @@ class InputError(ValueError):
         self.what, self.where, self.remedy = what, where, remedy
         message = f"{where}: {what}" if where else what
         super().__init__(f"{message}. {remedy}" if remedy else message)
+
+
+class PartlyDone(InputError):
+    """Some cases of a job failed and the others are done; the command line exits with code 3."""

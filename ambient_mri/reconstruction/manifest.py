@@ -40,7 +40,7 @@ class Manifest:
         if entry is None or entry.get("key") != key:
             return None
         folder = self.path.parent
-        there = all((folder / output).is_file() for output in entry["outputs"])
+        there = all((folder / output).exists() for output in entry["outputs"])
         return dict(entry) if there else None
 
     def record(self, name: str, entry: Mapping[str, Any]) -> None:

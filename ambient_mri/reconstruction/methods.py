@@ -41,8 +41,8 @@ def evaluations(method: str) -> int:
     return 1 if method == "one-step" else 0
 
 
-def load(path: Path | str | None, device: str, domain: str) -> Bundle:
-    """The model for data of a domain.
+def load(path: Path | str | None, device: str, domain: str | None = None) -> Bundle:
+    """The model for data of a domain, or of whatever domain it is.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def load(path: Path | str | None, device: str, domain: str) -> Bundle:
     if path is None:
         raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
     bundle = load_bundle(path, device=device)
-    if bundle.card.acquisition.domain != domain:
+    if domain is not None and bundle.card.acquisition.domain != domain:
         raise InputError(
             f"the model was trained on {'pixels' if domain == 'kspace' else 'k-space'}, and this is "
             f"{'k-space' if domain == 'kspace' else 'pixels'}",

@@ -15,7 +15,7 @@ from PIL import Image
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.reconstruction import batch
+from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.batch import reconstruct
 
 
@@ -112,7 +112,7 @@ def test_a_bad_file_is_named_and_the_others_are_kept(scans: Path, tmp_path: Path
     bad = tmp_path / "bad.h5"
     _broken(kind, good[0], bad)
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"1 of 3 files failed: .*bad\.h5") as caught:
+    with pytest.raises(InputError, match=r"1 of 3 cases failed: .*bad\.h5") as caught:
         reconstruct(None, [good[0], bad, good[1]], out, method="zero-filled")
     assert "\n" not in str(caught.value)
     assert all((out / f"{path.stem}.nii.gz").is_file() for path in good)
@@ -159,7 +159,7 @@ def test_disks_that_fill_up_stop_the_batch(scans: Path, tmp_path: Path, monkeypa
         calls.append(path)
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(batch, "write_nifti", full)
+    monkeypatch.setattr(outputs, "write_nifti", full)
     with pytest.raises(OSError, match="No space left"):
         reconstruct(None, _files(scans), tmp_path / "out", method="zero-filled")
     assert len(calls) == 1

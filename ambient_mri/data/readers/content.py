@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ambient_mri.data.readers import bart, fastmri, mrd
+from ambient_mri.data.readers.dicom import is_dicom
 from ambient_mri.data.readers.kspace import KspaceVolume
+from ambient_mri.data.readers.magnitude import is_nifti
 from ambient_mri.errors import InputError
 
 KSPACE = ("fastmri", "mrd", "bart")
 
 
 def kind(path: Path) -> str | None:
-    """ "fastmri", "mrd", "bart", "dicom", or None for anything else."""
-    from ambient_mri.data.readers.dicom import is_dicom
-
+    """ "fastmri", "mrd", "bart", "dicom", "nifti", or None for anything else."""
     if bart.is_bart(path):
         return "bart"
     if not path.is_file():
@@ -23,7 +23,9 @@ def kind(path: Path) -> str | None:
         return "fastmri"
     if mrd.is_mrd(path):
         return "mrd"
-    return "dicom" if is_dicom(path) else None
+    if is_dicom(path):
+        return "dicom"
+    return "nifti" if is_nifti(path) else None
 
 
 def open_kspace(path: Path, pattern: Path | None = None) -> list[KspaceVolume]:

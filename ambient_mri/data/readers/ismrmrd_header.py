@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field, replace
 
@@ -82,7 +83,7 @@ def parse_header(raw: bytes | str, where: str) -> Header:
         fields = [_triple(space, "fieldOfView_mm") for space in spaces]
         lines, partitions = (_limits(root, f"kspace_encoding_step_{number}") for number in (1, 2))
         bandwidth = root.findtext("./{*}acquisitionSystemInformation/{*}relativeReceiverNoiseBandwidth")
-        noise_bandwidth = float(bandwidth) if bandwidth else 1.0
+        noise_bandwidth = _number(bandwidth, "relativeReceiverNoiseBandwidth") if bandwidth else 1.0
         if not 0 < noise_bandwidth <= 1:
             raise ValueError("relativeReceiverNoiseBandwidth is not a share")
     except (ElementTree.ParseError, ValueError) as problem:
@@ -116,14 +117,27 @@ def _limits(root: ElementTree.Element, name: str) -> tuple[int, int, int] | None
     limits = root.find(f"./{{*}}encoding/{{*}}encodingLimits/{{*}}{name}")
     if limits is None:
         return None
-    return int(_text(limits, "minimum")), int(_text(limits, "center")), int(_text(limits, "maximum"))
+    minimum, centre, maximum = (int(_number(_text(limits, end), name)) for end in ("minimum", "center", "maximum"))
+    return minimum, centre, maximum
 
 
 def _triple(space: ElementTree.Element | None, name: str) -> Triple:
     element = None if space is None else space.find(f"{{*}}{name}")
     if element is None:
         raise ValueError(f"{name} is missing")
-    return float(_text(element, "x")), float(_text(element, "y")), float(_text(element, "z"))
+    x, y, z = (_number(_text(element, axis), name) for axis in ("x", "y", "z"))
+    return x, y, z
+
+
+def _number(text: str, name: str) -> float:
+    """A number; what stands there instead of one is not repeated, for it may be a name."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is not finite")
+    return value
 
 
 def _text(element: ElementTree.Element, name: str) -> str:

@@ -1,0 +1,100 @@
+"""From what a user names, files and folders, to cases: one volume each, whatever its format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ambient_mri.data.readers.content import kind, open_kspace
+from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.kspace import KspaceVolume
+from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
+from ambient_mri.errors import InputError
+from ambient_mri.reconstruction.manifest import content_sha256
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume to reconstruct or restore. `name` becomes the names of its outputs."""
+
+    name: str
+    volume: KspaceVolume | ImageVolume
+    domain: str
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that it lies in."""
+        return [self.volume.path] if not hasattr(self.volume, "paths") else list(self.volume.paths)
+
+    @property
+    def path(self) -> Path:
+        """The file to name when something is wrong."""
+        return self.paths[0]
+
+    @property
+    def label(self) -> str:
+        """What the manifest calls the input: a file name, or for DICOM a name made of hashes."""
+        return self.volume.name if isinstance(self.volume, DicomVolume) else self.path.name
+
+    def sha256(self) -> str:
+        """Of the contents of all its files, and of which volume of them it is."""
+        if len(self.paths) == 1 and self.name == self.path.stem:
+            return content_sha256(self.path)
+        digests = sorted(content_sha256(path) for path in self.paths)
+        return hashlib.sha256("\0".join([self.name, *digests]).encode()).hexdigest()
+
+
+def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[Case], list[InputError]]:
+    """Cases in the order of the inputs, DICOM last; and what cannot be used, which spoils nothing else.
+
+    Parameters
+    ----------
+    inputs
+        Files, and folders in which DICOM is looked for.
+    mask
+        For formats of k-space that do not say what was measured.
+
+    Raises
+    ------
+    InputError
+        If two cases would be written to the same names.
+    """
+    cases: list[Case] = []
+    problems: list[InputError] = []
+    dicom: list[Path] = []
+    for path in inputs:
+        try:
+            if path.is_dir():
+                found = find_files(path)
+                if not found:
+                    raise InputError("no DICOM file in this folder", where=str(path))
+                dicom += found
+                continue
+            what = kind(path)
+            if what == "dicom":
+                dicom.append(path)
+            elif what == "nifti":
+                image = open_nifti(path)
+                cases.append(Case(image.name, image, "image"))
+            else:
+                pattern = mask if what == "bart" else None
+                cases += [Case(volume.name, volume, "kspace") for volume in open_kspace(path, pattern)]
+        except InputError as problem:
+            problems.append(problem)
+    volumes, unusable = open_volumes(dicom)
+    cases += [Case(volume.name, volume, "image") for volume in volumes]
+    _refuse_namesakes(cases)
+    return cases, [*problems, *unusable]
+
+
+def _refuse_namesakes(cases: Sequence[Case]) -> None:
+    seen: dict[str, Path] = {}
+    for case in cases:
+        if case.name in seen:
+            raise InputError(
+                f"{seen[case.name]} and {case.path} would both be written as {case.name}",
+                remedy="Reconstruct them into different folders",
+            )
+        seen[case.name] = case.path

@@ -1,0 +1,89 @@
+"""Missing pixels of magnitude images, estimated; measured pixels come out exactly as they went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ambient_mri.data.readers.magnitude import ImageVolume
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement, energy_scale
+from ambient_mri.prior.card import Card
+from ambient_mri.reconstruction import methods
+
+SHARE_TOLERANCE = 0.15
+PIXELS_AT_ONCE = 2**20
+
+
+def restore(
+    volume: ImageVolume, measured: npt.NDArray[np.bool_], run: methods.Reconstruct, strength: float | None, device: str,
+    noise_std: float = 0.0,
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    """`(slices, y, x)` in the units of the images.
+
+    Slices of which nothing is missing are passed on without being looked at.
+
+    Parameters
+    ----------
+    noise_std
+        Per real component, normalised, as the model was trained; 0 trusts measured pixels.
+
+    Raises
+    ------
+    InputError
+        If the images are no magnitude, or a measured pixel is NaN, infinite or negative.
+    """
+    where = str(volume.paths[0])
+    if volume.component != "MAGNITUDE":
+        raise InputError(f"{volume.component.lower().replace('_', ' ')} images, and only magnitude can be restored",
+                         where=where)  # fmt: skip
+    image = np.stack([volume.read(index) for index in range(len(volume))])
+    kept = image[measured]
+    if not np.isfinite(kept).all() or kept.min() < 0:
+        raise InputError("measured pixels are negative, NaN or infinite: not a magnitude image", where=where,
+                         remedy="Mark them as missing")  # fmt: skip
+    image[~measured] = 0  # never read, but NaN would spread through sums
+    scale = _scale(image, measured, where)
+    damaged = np.flatnonzero(~measured.all(axis=(1, 2)))
+    at_once = max(1, PIXELS_AT_ONCE // image[0].size)
+    for first in range(0, len(damaged), at_once):
+        rows = damaged[first : first + at_once]
+        batch = Measurement(
+            y=torch.from_numpy(image[rows] / scale).to(torch.complex64)[:, None],
+            mask=torch.from_numpy(measured[rows])[:, None],
+            sensitivity_maps=None,
+            noise_std=torch.full((len(rows),), noise_std),
+            scale=torch.full((len(rows),), scale),
+            domain="image",
+            scan_ids=tuple(f"{volume.name}/{row}" for row in rows),
+        ).to(device)
+        estimate = (run(batch, strength)[:, 0].abs() * scale).cpu().numpy()
+        image[rows] = np.where(measured[rows], image[rows], estimate)
+    return image
+
+
+def differences(shape: tuple[int, int], measured: npt.NDArray[np.bool_], card: Card) -> tuple[str, ...]:
+    """Where images differ from what a model learned from; see `match.differences`."""
+    found = []
+    if shape != card.image_shape:
+        sizes = [f"{rows} x {columns}" for rows, columns in (shape, card.image_shape)]
+        found.append(f"the matrix is {sizes[0]}, the model was trained on {sizes[1]} images")
+    damaged = measured[~measured.all(axis=(1, 2))]
+    trained = 1 - float(card.pattern().probability(card.image_shape).mean())
+    share = 1 - float(damaged.mean())
+    if abs(share - trained) > SHARE_TOLERANCE:
+        found.append(f"{share:.0%} of the damaged slices is missing, in training it was {trained:.0%}")
+    return tuple(found)
+
+
+def _scale(image: npt.NDArray[np.float32], measured: npt.NDArray[np.bool_], where: str) -> float:
+    """One for the volume, from the measured pixels of its central third."""
+    count = len(image)
+    central = slice(count // 3, count - count // 3)
+    y = torch.from_numpy(image[central]).to(torch.complex64)[:, None]
+    mask = torch.from_numpy(measured[central])[:, None]
+    try:
+        return energy_scale(y, mask, mask.float().mean().reshape(1, 1), 0.0)
+    except InputError:
+        raise InputError("the measured pixels are all 0", where=where) from None
