@@ -7,7 +7,6 @@ Nothing heavy is imported before a subcommand runs, so that `--help` answers at 
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import ambient_mri
+from ambient_mri import files
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled")
 EVALUATED = (*METHODS, "biharmonic")
 PRESETS = ("tiny", "small", "base")
 TRAINING_METHODS = ("ambient", "unweighted", "naive")
-
-REMEDIES = {
-    errno.ENOSPC: "Free some space or choose another --out",
-    errno.EDQUOT: "Free some space or choose another --out",
-    errno.ENOENT: "Check the path",
-    errno.EACCES: "Check the permissions or choose another --out",
-    errno.EROFS: "Choose an --out that can be written",
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,11 +161,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     )
     print(evaluation_text(evaluation))
     if arguments.json is not None:
-        _write(arguments.json, evaluation.to_json())
-        print(arguments.json)
+        print(files.write(arguments.json, evaluation.to_json()))
     if arguments.html is not None:
-        _write(arguments.html, evaluation_page(evaluation))
-        print(arguments.html)
+        print(files.write(arguments.html, evaluation_page(evaluation)))
     return 0
 
 
@@ -238,16 +228,6 @@ def _spec(arguments: argparse.Namespace) -> DataSpec:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -363,14 +343,9 @@ def _sentence(problem: Exception) -> str | None:
     """One line for input that cannot be used or what the system refused; None for a fault of the program."""
     if isinstance(problem, InputError):
         return str(problem)
-    if isinstance(problem, OSError):
-        where = f"{problem.filename}: " if problem.filename else ""
-        if problem.errno in REMEDIES:
-            return f"{where}{os.strerror(problem.errno)}. {REMEDIES[problem.errno]}"
-        return f"{where}{problem.strerror or problem}"
-    # PyTorch, safetensors and HDF5 report a full disk as an error of their own.
-    if any(sign in str(problem) for sign in ("No space left on device", "PytorchStreamWriter failed writing")):
-        return f"{os.strerror(errno.ENOSPC)}. {REMEDIES[errno.ENOSPC]}"
+    if isinstance(problem, OSError) or files.is_disk_full(problem):
+        where = getattr(problem, "filename", None) or ""
+        return str(InputError(files.reason(problem), where=str(where), remedy=files.remedy(problem)))
     return None
 
 

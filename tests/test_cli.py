@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,15 +102,6 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "data_list", _raising(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         cli.main(["data", "list"])
-
-
-def test_written_files_are_whole_or_absent(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "page.html"
-    cli._write(target, "first")
-    with pytest.raises(UnicodeEncodeError):
-        cli._write(target, "second \ud800")  # cannot be encoded: stands for a disk that fills up half-way
-    assert target.read_text() == "first"
-    assert os.listdir(target.parent) == ["page.html"]
 
 
 @pytest.mark.parametrize(

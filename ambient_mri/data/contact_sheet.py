@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
+from ambient_mri.pictures import BACKGROUND, GAP, Picture, sheet, write_png
 
 TILE = 128  # pixels along the longer side of a view
 CAPTION = 14
-GAP = 4
 SCANS_PER_ROW = 4
 
 
@@ -46,23 +43,7 @@ def contact_sheet(scans: Measurements, out: Path, count: int = 16) -> Path:
     if not chosen:
         raise InputError("there is no scan to show", where=str(out))
     tiles = [_tile(scan) for scan in chosen]
-    height, width = (max(tile.shape[axis] for tile in tiles) + GAP for axis in (0, 1))
-    columns = min(SCANS_PER_ROW, len(tiles))
-    sheet = np.full((height * -(-len(tiles) // columns) + GAP, width * columns + GAP), 40, dtype=np.uint8)
-    for i, tile in enumerate(tiles):
-        top, left = GAP + height * (i // columns), GAP + width * (i % columns)
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(unfinished, format="PNG")
-        unfinished.replace(out)
-    except OSError as problem:
-        raise InputError(f"cannot be written: {problem.strerror or problem}", where=str(out)) from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
-    return out
+    return write_png(out, sheet(tiles, min(SCANS_PER_ROW, len(tiles))))
 
 
 def views(scan: Measurement) -> dict[str, Tensor]:
@@ -84,7 +65,7 @@ def _stretched(values: Tensor) -> Tensor:
     return (values / top).clamp(0, 1)
 
 
-def _tile(scan: Measurement) -> npt.NDArray[np.uint8]:
+def _tile(scan: Measurement) -> Picture:
     rows, columns = scan.image_shape
     size = (max(1, round(TILE * columns / max(rows, columns))), max(1, round(TILE * rows / max(rows, columns))))
     pictures = _resized(views(scan).values(), size)
@@ -95,7 +76,7 @@ def _tile(scan: Measurement) -> npt.NDArray[np.uint8]:
     return np.asarray(tile)
 
 
-def _resized(pictures: Iterable[Tensor], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _resized(pictures: Iterable[Tensor], size: tuple[int, int]) -> Picture:
     images = [Image.fromarray((255 * picture).byte().numpy()) for picture in pictures]
     shown = [np.asarray(image.resize(size, Image.Resampling.NEAREST)) for image in images]
-    return np.concatenate([np.pad(view, ((0, 0), (0, GAP // 2)), constant_values=40) for view in shown], axis=1)
+    return np.concatenate([np.pad(view, ((0, 0), (0, GAP // 2)), constant_values=BACKGROUND) for view in shown], axis=1)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 
+from ambient_mri import files
 from ambient_mri.data.dataset import magnitude_image
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI
 from ambient_mri.data.readers import SliceRecord
@@ -176,13 +175,12 @@ def _sequence(spec: DataSpec) -> str:
 def _write(path: Path, datasets: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
     """Uncompressed and contiguous, so that one slice can be read; whole or not at all."""
 
-    def fill(unfinished: Path) -> None:
+    with files.replacing(path) as unfinished:
         with h5py.File(unfinished, "w") as file:
             for name, values in datasets.items():
                 file.create_dataset(name, data=values)
             file.attrs.update(attributes)
-
-    _whole(path, fill)
+        _refuse_other_content(path, unfinished)
 
 
 def _write_spec(spec: DataSpec, acquisition: Acquisition, out: Path) -> None:
@@ -209,22 +207,13 @@ def _write_spec(spec: DataSpec, acquisition: Acquisition, out: Path) -> None:
     }
     text = "# Written by `ambient-mri data simulate`. Move `root` along with the files.\n"
     text += yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    _whole(out / "spec.yaml", lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    with files.replacing(out / "spec.yaml") as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+        _refuse_other_content(out / "spec.yaml", unfinished)
 
 
-def _whole(path: Path, fill: Any) -> None:
-    """Write under another name, then move; what is there already must be the same."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(unfinished)
-        if path.exists() and not filecmp.cmp(path, unfinished, shallow=False):
-            raise InputError(
-                "exists and holds something else", where=str(path), remedy="Choose another --out, or remove the folder"
-            )
-        unfinished.replace(path)
-    except OSError as problem:
-        raise InputError(f"cannot be written: {problem.strerror or problem}", where=str(path)) from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+def _refuse_other_content(path: Path, unfinished: Path) -> None:
+    if path.exists() and not filecmp.cmp(path, unfinished, shallow=False):
+        raise InputError(
+            "exists and holds something else", where=str(path), remedy="Choose another --out, or remove the folder"
+        )

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from ambient_mri import files
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images, SplitFacts
 from ambient_mri.data.location import locate
 from ambient_mri.data.readers import SliceRecord
@@ -118,11 +119,7 @@ def write_manifest(spec: DataSpec, path: Path) -> Path:
         "seed": spec.split.seed,
         "parts": {part: _patients(records, spec) for part, records in parts(spec).items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
+    return files.write(path, json.dumps(document, indent=1) + "\n")
 
 
 def _patients(records: Iterable[SliceRecord], spec: DataSpec) -> list[dict[str, Any]]:

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import ambient_mri
+from ambient_mri import files
 from ambient_mri.corruption import Identifiability
 from ambient_mri.data.dataset import Scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
 from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.card import Card
-from ambient_mri.prior.checkpoint import replace_file
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Summary
 from ambient_mri.prior.network import architecture, build_network
@@ -109,12 +109,12 @@ def save_bundle(
         withheld_nmse=(summary.nmse, summary.low, summary.high),
     )  # fmt: skip
     weights = {name: value.detach().cpu().contiguous() for name, value in learner.average.state_dict().items()}
-    replace_file(path / WEIGHTS, save(weights))
-    replace_file(path / "docs/README.md", card.markdown().encode())
-    replace_file(path / "LICENSE", f"Weights: as the data allow. Data: {spec.licence}\n".encode())
-    replace_file(path / "configs/metadata.json", _json(card.metadata()))
-    replace_file(path / "configs/inference.json", _json(_inference()))
-    replace_file(path / CARD, (card.model_dump_json(indent=1) + "\n").encode())
+    files.write(path / WEIGHTS, save(weights))
+    files.write(path / "docs/README.md", card.markdown())
+    files.write(path / "LICENSE", f"Weights: as the data allow. Data: {spec.licence}\n")
+    files.write(path / "configs/metadata.json", _json(card.metadata()))
+    files.write(path / "configs/inference.json", _json(_inference()))
+    files.write(path / CARD, card.model_dump_json(indent=1) + "\n")
 
 
 def _inference() -> dict[str, Any]:
@@ -136,5 +136,5 @@ def _inference() -> dict[str, Any]:
     }
 
 
-def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ambient_mri import files
 from ambient_mri.errors import InputError
 from ambient_mri.prior.learner import Learner
 
 CHECKPOINT, RUN, LOG = "checkpoint.safetensors", "run.json", "training.jsonl"
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to the disk, then rename: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_checkpoint(folder: Path, learner: Learner) -> None:
     """Write the learner's state."""
     state = {name: value.detach().cpu().contiguous() for name, value in learner.tensors().items()}
-    replace_file(folder / CHECKPOINT, save(state))
+    files.write(folder / CHECKPOINT, save(state))
 
 
 def resume(folder: Path, learner: Learner) -> bool:
@@ -58,7 +44,7 @@ def resume(folder: Path, learner: Learner) -> bool:
     log = folder / LOG
     if log.exists():
         lines = [line for line in log.read_text().splitlines() if _step(line) <= learner.step]
-        replace_file(log, "".join(line + "\n" for line in lines).encode())
+        files.write(log, "".join(line + "\n" for line in lines))
     return True
 
 
@@ -87,4 +73,4 @@ def settle(folder: Path, identity: dict[str, Any]) -> None:
                     where=str(folder), remedy="Choose another --out, or repeat the earlier command to resume",
                 )  # fmt: skip
         return
-    replace_file(path, (json.dumps(identity, indent=1) + "\n").encode())
+    files.write(path, json.dumps(identity, indent=1) + "\n")

@@ -16,6 +16,7 @@ from ambient_mri.corruption import FurtherCorruption
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
+from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.checkpoint import LOG
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.objective import withheld_error
@@ -103,11 +104,10 @@ class Monitor:
     def _pictures(self, learner: Learner) -> None:
         if self.preview is None:
             return
-        from ambient_mri.prior.pictures import save_grid
-
         batch = self.batches[0][:PICTURES].to(next(learner.average.parameters()).device)
         rows = self.preview(learner.prior, batch, self.law)
-        save_grid(self.folder / "pictures" / f"step_{learner.step:06d}.png", rows)
+        shown = [enlarged(grey(image)) for image in rows.flatten(0, 2).abs().float().cpu().numpy()]
+        write_png(self.folder / "pictures" / f"step_{learner.step:06d}.png", sheet(shown, columns=len(batch)))
 
     def _log(self, entry: dict[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

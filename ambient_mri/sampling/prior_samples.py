@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ambient_mri import files
 from ambient_mri.corruption import Corruption, FurtherCorruption
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
+from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.card import Card
-from ambient_mri.prior.pictures import save_array, save_grid
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream, white
 
@@ -109,9 +111,9 @@ def sample_to_folder(
         with torch.inference_mode():
             images.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low))
     samples = torch.cat(images)
-    save_array(out / "samples.npy", samples[:, 0])
-    columns = max(int(len(samples) ** 0.5), 1)
-    rows = -(-len(samples) // columns)
-    blank = torch.zeros(rows * columns - len(samples), *samples.shape[1:], dtype=samples.dtype)
-    save_grid(out / "samples.png", torch.cat([samples, blank]).unflatten(0, (rows, columns)))
+    array = samples[:, 0].cpu().numpy()
+    with files.replacing(out / "samples.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    shown = [enlarged(grey(magnitude)) for magnitude in np.abs(array)]
+    write_png(out / "samples.png", sheet(shown, columns=max(int(len(shown) ** 0.5), 1)))
     return out

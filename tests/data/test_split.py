@@ -83,7 +83,7 @@ def test_manifest(tmp_path, monkeypatch):
     hashes = {sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*.png")}
     listed = [scan["sha256"] for part in document["parts"].values() for patient in part for scan in patient["scans"]]
     assert set(listed) == hashes
-    assert not list(manifest.parent.glob("*.tmp"))
+    assert list(manifest.parent.iterdir()) == [manifest]
     assert write_manifest(spec, tmp_path / "again.json").read_text() == text
 
 

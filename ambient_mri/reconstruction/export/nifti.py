@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.reconstruction.export import replacing
+from ambient_mri import files
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's axes point left, posterior, superior; NIfTI's right, anterior, superior."""
@@ -48,6 +49,5 @@ def write_nifti(
         image.header.set_qform(LPS_TO_RAS @ affine, code=1)
     image.header.set_xyzt_units(xyz="mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
-    with replacing(path) as temporary:
-        nib.save(image, temporary)
-    return path
+    content = image.to_bytes()
+    return files.write(path, gzip.compress(content, 1, mtime=0) if path.suffix == ".gz" else content)

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.reconstruction.export import replacing
-
-WHITE_PERCENTILE = 99.5
+from ambient_mri import pictures
 
 
 def write_png(path: Path, image: npt.NDArray[np.float32], *, pixel_mm: tuple[float, float] = (1.0, 1.0)) -> Path:
@@ -22,13 +20,10 @@ def write_png(path: Path, image: npt.NDArray[np.float32], *, pixel_mm: tuple[flo
     """
     from PIL import Image
 
-    white = max(float(np.percentile(image, WHITE_PERCENTILE)), 1e-30)
-    picture = Image.fromarray((255 * np.clip(image / white, 0, 1)).round().astype(np.uint8))
+    picture = Image.fromarray(pictures.grey(image))
     rows, columns = pixel_mm
     if abs(rows / columns - 1) > 0.01:
         smaller = min(rows, columns)
         size = (round(picture.width * columns / smaller), round(picture.height * rows / smaller))
         picture = picture.resize(size, Image.Resampling.BICUBIC)
-    with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
-    return path
+    return pictures.write_png(path, np.asarray(picture))

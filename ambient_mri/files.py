@@ -1,0 +1,87 @@
+"""Files that appear whole under their name, or not at all: every file the package writes goes through here."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ambient_mri.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = {
+    errno.ENOSPC: "Free some space or choose another --out",
+    errno.EDQUOT: "Free some space or choose another --out",
+    errno.ENOENT: "Check the path",
+    errno.EACCES: "Check the permissions or choose another --out",
+    errno.EROFS: "Choose an --out that can be written",
+}
+# PyTorch, safetensors and HDF5 report a full disk as an error of their own.
+SIGNS_OF_FULL = ("No space left on device", "PytorchStreamWriter failed writing")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, flushed to the disk and renamed to `path` once the block is through.
+
+    A reader sees the old content or the new, never a part, and so does whoever comes after a crash. The temporary
+    name is hidden and has a suffix of its own, so that nobody who lists scans or images takes it for one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written. What was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)  # a renamed file whose content is not on the disk yet can be empty after a power cut
+        os.replace(temporary, path)
+    except Exception as problem:
+        if not isinstance(problem, OSError) and not is_disk_full(problem):
+            raise
+        raise InputError(f"cannot be written: {reason(problem)}", where=str(path), remedy=remedy(problem)) from problem
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    """Write `path` whole, text as UTF-8; raises as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def is_disk_full(problem: BaseException) -> bool:
+    """Whether an error, or the one that caused it, says that the disk or the quota is used up."""
+    if isinstance(problem, InputError):
+        return problem.__cause__ is not None and is_disk_full(problem.__cause__)
+    number = problem.errno if isinstance(problem, OSError) else None
+    return number in FULL or any(sign in str(problem) for sign in SIGNS_OF_FULL)
+
+
+def reason(problem: Exception) -> str:
+    """What the system says, without file names."""
+    number = getattr(problem, "errno", None)
+    if number in REMEDIES:
+        return os.strerror(number)
+    if is_disk_full(problem):
+        return os.strerror(errno.ENOSPC)
+    return " ".join(str(getattr(problem, "strerror", None) or problem).split())
+
+
+def remedy(problem: Exception) -> str:
+    """What to do about an error of the system; empty where there is no general advice."""
+    number = getattr(problem, "errno", None)
+    if number in REMEDIES:
+        return REMEDIES[number]
+    return REMEDIES[errno.ENOSPC] if is_disk_full(problem) else ""
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
