@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ambient_mri import files
 from ambient_mri.errors import InputError
-from ambient_mri.reconstruction.export import replacing
 
 NAME = "manifest.json"
 CHUNK = 2**22
@@ -47,8 +47,7 @@ class Manifest:
         """Add an entry and write the manifest."""
         self.entries[name] = dict(entry)
         document = {"format": "ambient-mri reconstructions 1", "files": dict(sorted(self.entries.items()))}
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        files.write(self.path, json.dumps(document, indent=1) + "\n")
 
 
 def content_sha256(path: Path) -> str:

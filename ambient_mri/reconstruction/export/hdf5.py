@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.reconstruction.export import replacing
+from ambient_mri.files import replacing
 
 
 def write_hdf5(

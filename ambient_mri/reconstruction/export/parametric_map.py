@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import ambient_mri
 from ambient_mri.errors import InputError
-from ambient_mri.reconstruction.export import replacing
+from ambient_mri.files import replacing
 from ambient_mri.reconstruction.export.dicom import DEVIATION, WARNING, Derivation
 
 
