@@ -1,7 +1,8 @@
 """Parse, call, print: the `ambient-mri` program.
 
 Nothing heavy is imported before a subcommand runs, so that `--help` answers at once. Exit codes: 0 done,
-2 input that cannot be used (one line on standard error says what and what to do), 130 interrupted.
+2 input that cannot be used (one line on standard error says what and what to do), 3 some cases of a job failed and the
+others are done, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.errors import InputError
+from ambient_mri.errors import InputError, PartlyDone
 
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
 
-METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled")
-EVALUATED = (*METHODS, "biharmonic")
+METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
+EVALUATED = METHODS
+FORMATS = ("dicom", "nifti", "hdf5")
 PRESETS = ("tiny", "small", "base")
 TRAINING_METHODS = ("ambient", "unweighted", "naive")
 
@@ -68,6 +70,23 @@ def _methods(text: str) -> tuple[str, ...]:
         if name not in EVALUATED:
             raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVALUATED)}")
     return names
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no format; choose among {', '.join(FORMATS)}")
+    return names
+
+
+def _missing(text: str) -> float | str:
+    if text in ("padding", "nan"):
+        return text
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a value that pixels have; say nan for NaN")
+    return value
 
 
 def _device(name: str) -> str:
@@ -131,11 +150,13 @@ def sample(arguments: argparse.Namespace) -> int:
 
 
 def reconstruct(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.batch import reconstruct as run
 
     results = run(
         arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
-        device=_device(arguments.device), progress=_say,
+        device=_device(arguments.device), formats=arguments.format,
+        missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=_say,
     )  # fmt: skip
     for result in results:
         print(result)
@@ -264,11 +285,16 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--batch-size", type=_count, default=16, help="default: %(default)s; changes no sample")
     _common(add)
 
-    add = commands.add_parser("reconstruct", help="fastMRI HDF5 files to NIfTI, HDF5 and PNG")
+    add = commands.add_parser("reconstruct", help="k-space or damaged images to NIfTI, HDF5, DICOM and PNG")
     add.set_defaults(run=reconstruct)
     add.add_argument("bundle", type=Path, metavar="BUNDLE")
-    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--format", type=_formats, default=("nifti", "hdf5"), metavar="F,F,…", help="dicom, nifti, hdf5")
+    masks = add.add_mutually_exclusive_group()
+    masks.add_argument("--mask", type=Path, metavar="FILE", help="of images: 0 = missing; of BART: its pattern")
+    masks.add_argument("--missing", type=_missing, metavar="V", help="value of missing pixels, nan, or padding (DICOM)")
+    add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--method", choices=METHODS, default="one-step", help="default: %(default)s")
     add.add_argument("--strength", type=_positive, metavar="S", help="default: the bundle's, or from the noise")
     _common(add, seed=False)
@@ -349,9 +375,9 @@ def _sentence(problem: Exception) -> str | None:
     return None
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, code: int = 2) -> int:
     _say("ambient-mri: error: " + " ".join(sentence.split()))
-    return 2
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -370,4 +396,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence = _sentence(problem)
         if sentence is None or os.environ.get("AMBIENT_MRI_TRACEBACK"):
             raise
-        return _fail(sentence)
+        return _fail(sentence, 3 if isinstance(problem, PartlyDone) else 2)

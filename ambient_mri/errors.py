@@ -1,5 +1,8 @@
 """What users see as a single line: exit code 2, or 3 where part of a job is done."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class InputError(ValueError):
     """Input that cannot be used: says what, where, why, and what to do next.
@@ -24,4 +27,14 @@ class InputError(ValueError):
 
 
 class PartlyDone(InputError):
-    """Some cases of a job failed and the others are done; the command line exits with code 3."""
+    """Some cases of a job failed and the others are done; the command line exits with code 3.
+
+    Parameters
+    ----------
+    done
+        The results of the others.
+    """
+
+    def __init__(self, what: str, *, done: Sequence[Any], remedy: str = "") -> None:
+        self.done = done
+        super().__init__(what, remedy=remedy)

@@ -45,6 +45,9 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         "train --data brain_demo --preset huge",
         "sample bundle --out x -n -3",
         "reconstruct bundle scan.h5 --out x --method magic",
+        "reconstruct bundle scan.h5 --out x --format dicom,tiff",
+        "reconstruct bundle scan.h5 --out x --missing inf",
+        "reconstruct bundle scan.h5 --out x --missing nan --mask m.npy",
         "evaluate bundle --data brain_demo --acceleration 2,none",
         "evaluate bundle --data brain_demo --acceleration .5",
         "evaluate bundle --data brain_demo --methods one-step,magic",
@@ -179,7 +182,7 @@ def test_files_that_cannot_be_used(
     bad.write_bytes(scan.read_bytes())
     spoil(bad)
     files = [str(bad), str(scan), "--out", str(tmp_path / "out")]
-    assert cli.main(["reconstruct", "no-bundle-needed", *files, "--method", "zero-filled"]) == 2
+    assert cli.main(["reconstruct", "no-bundle-needed", *files, "--method", "zero-filled"]) == 3
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert said.count("ambient-mri: error: ") == 1
@@ -189,10 +192,11 @@ def test_files_that_cannot_be_used(
 
 def test_choices_are_those_of_the_library() -> None:
     from ambient_mri.prior.network import PRESETS
-    from ambient_mri.reconstruction.methods import METHODS, applies
+    from ambient_mri.reconstruction.methods import METHODS
+    from ambient_mri.reconstruction.outputs import FORMATS
 
-    assert set(cli.EVALUATED) == set(METHODS)
-    assert set(cli.METHODS) == {method for method in METHODS if applies(method, "kspace")}
+    assert set(cli.EVALUATED) == set(cli.METHODS) == set(METHODS)
+    assert set(cli.FORMATS) == set(FORMATS)
     assert set(cli.PRESETS) == set(PRESETS)
 
 

@@ -130,10 +130,11 @@ def reconstruct(
         left = (time.perf_counter() - started) / done * (count - done)
         progress(f"{done}/{count} {result}, {left:.0f} s left")
     if failures:
-        raise (PartlyDone if results else InputError)(
-            f"{len(failures)} of {count} cases failed: {'; '.join(failures)}",
-            remedy=f"The others are in {out}; the same command tries again those that failed",
-        )
+        what = f"{len(failures)} of {count} cases failed: {'; '.join(failures)}"
+        if not results:
+            raise InputError(what, remedy="The same command tries again")
+        remedy = f"The others are in {out}; the same command tries again those that failed"
+        raise PartlyDone(what, done=results, remedy=remedy)
     return results
 
 

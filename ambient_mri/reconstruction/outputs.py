@@ -116,9 +116,15 @@ def no_place(name: str) -> InputError:
 def _write_dicom(
     folder: Path, magnitude: npt.NDArray[np.float32], product: Product, source: Source, derivation: Derivation
 ) -> None:
+    if product.measured is not None and _whole(magnitude[product.measured]):
+        magnitude = np.round(magnitude)  # estimates as fine as the input, so that measured pixels are stored unchanged
     write_mr_series(folder, magnitude, source, derivation)
     if product.deviation is None:
         return
     beside = folder.with_name(f"{folder.name}_deviation")
     images = write_mr_series(beside, product.deviation, source, derivation, quantity=DEVIATION, number=2)
     write_parametric_map(folder.with_name(f"{folder.name}_deviation_map.dcm"), product.deviation, images, derivation)
+
+
+def _whole(values: npt.NDArray[np.float32]) -> bool:
+    return bool((values == np.round(values)).all())

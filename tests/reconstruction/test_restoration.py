@@ -139,7 +139,9 @@ def test_masks_of_every_format_say_the_same(
 @pytest.mark.parametrize(
     ("how", "said"),
     [("nothing", "say which pixels"), ("both", "in one way"), ("elsewhere", "does not lie where"),
-     ("nan", "no pixel is"), ("shape", "a mask of"), ("all", "nothing to restore"), ("slice", "no measured pixel"), ("text", "not a mask"),
+     ("nan", "no pixel is"), ("shape", "a mask of"),
+     ("all", "nothing to restore"), ("slice", "no measured pixel"),
+     ("text", "not a mask"),
      ("absent", "no such file")],
 )  # fmt: skip
 def test_what_does_not_say_which_pixels_is_refused(

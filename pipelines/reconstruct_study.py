@@ -1,0 +1,66 @@
+"""Reconstruct every raw-data file of a folder: DICOM where a file says where its slices lie, NIfTI and HDF5 always.
+
+    python pipelines/reconstruct_study.py STUDY --out DIR --bundle runs/train/bundle
+    python pipelines/reconstruct_study.py STUDY --out DIR --method l1-wavelet
+
+fastMRI, MRD and BART files are found by their content, in the folder and below. Run it again after an interruption:
+what is done is not done again. Exit code 3: some files failed and are named in DIR/failed.txt; the others are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ambient_mri import files
+from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
+from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.reconstruction.batch import reconstruct
+
+
+def raw_data(study: Path) -> list[Path]:
+    """Files of k-space; of BART's pairs the half with the samples."""
+    found = [path for path in sorted(study.rglob("*")) if path.is_file() and path.suffix != ".hdr"]
+    return [path for path in found if kind(path) in KSPACE]
+
+
+def placed(path: Path) -> bool:
+    """Whether the file says where its slices lie; a file that cannot be opened is told of later."""
+    try:
+        return all(volume.affine is not None for volume in open_kspace(path))
+    except InputError:
+        return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="a trained model, for --method one-step")
+    parser.add_argument("--method", default="one-step")
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args(arguments)
+
+    paths = raw_data(given.study)
+    known = {path: placed(path) for path in paths}
+    failures, done = [], 0
+    for formats, wanted in ((("dicom", "nifti", "hdf5"), True), (("nifti", "hdf5"), False)):
+        part = [path for path in paths if known[path] is wanted]
+        try:
+            if part:
+                done += len(reconstruct(given.bundle, part, given.out, method=given.method, device=given.device,
+                                        formats=formats, progress=print))  # fmt: skip
+        except InputError as problem:
+            done += len(problem.done) if isinstance(problem, PartlyDone) else 0
+            failures.append(str(problem))
+    if not paths:
+        failures.append(f"{given.study}: no raw data of a known format in this folder")
+    files.write(given.out / "failed.txt", "".join(f"{line}\n" for line in failures))
+    for line in failures:
+        print(line, file=sys.stderr)
+    return (3 if done else 2) if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

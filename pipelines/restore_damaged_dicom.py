@@ -1,0 +1,68 @@
+"""Restore missing pixels of the DICOM series of a folder, and prove that no measured pixel was changed.
+
+    python pipelines/restore_damaged_dicom.py STUDY --out DIR --bundle runs/blocks/bundle --missing padding
+    python pipelines/restore_damaged_dicom.py STUDY --out DIR --method biharmonic --mask damaged.npy
+
+The model has to be trained on missing pixels or blocks (data specs with `domain: image`). What is missing is always
+said, by a mask file (0 = missing) or by the value that missing pixels have; nothing is guessed. Exit code 3: some
+series failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.magnitude import Missing
+from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.reconstruction.batch import reconstruct
+
+
+def largest_change(before: DicomVolume, folder: Path, missing: Missing) -> tuple[float, float]:
+    """Of a measured pixel, in the units of the images; and the share of pixels that were estimated."""
+    (after,), _ = open_volumes(find_files(folder))
+    measured, largest = missing.measured(before), 0.0
+    step = float(after.header(0).RealWorldValueMappingSequence[0].RealWorldValueSlope)
+    for index in range(len(before)):
+        change = np.abs(before.read(index) - step * after.stored(index))[measured[index]]
+        largest = max(largest, float(change.max(initial=0)))
+    return largest, 1 - float(measured.mean())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="a model trained on missing pixels, for --method one-step")
+    parser.add_argument("--method", default="one-step")
+    parser.add_argument("--device", default="cpu")
+    said = parser.add_mutually_exclusive_group(required=True)
+    said.add_argument("--mask", type=Path)
+    said.add_argument("--missing", help="padding, or a number")
+    given = parser.parse_args(arguments)
+
+    value = given.missing if given.missing in (None, "padding") else float(given.missing)
+    missing, code = Missing(given.mask, value), 0
+    try:
+        results = reconstruct(given.bundle, [given.study], given.out, method=given.method, device=given.device,
+                              formats=["dicom", "nifti"], missing=missing, progress=print)  # fmt: skip
+    except PartlyDone as problem:
+        print(problem, file=sys.stderr)
+        results, code = problem.done, 3
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    written = {path.name for result in results for path in result.outputs}
+    for volume in open_volumes(find_files(given.study))[0]:
+        if (folder := f"{volume.name}_dicom") in written:
+            change, share = largest_change(volume, given.out / folder, missing)
+            print(f"{volume.name}: {share:.1%} estimated, measured pixels changed by {change:.3g} at most")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
