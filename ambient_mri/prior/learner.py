@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient_mri.measurement import Measurement
+from ambient_mri.prior.network import Cascade
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.steps import Draw
@@ -26,24 +27,23 @@ class Learner:
     `network` is what gradients change (wrapped for data-parallel runs), `average` what is used.
     """
 
-    network: nn.Module
-    average: nn.Module
+    network: Cascade | nn.parallel.DistributedDataParallel
+    average: Cascade
     optimiser: torch.optim.AdamW
-    multiple: int
     precision: torch.dtype
     step: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, network: nn.Module, multiple: int, precision: torch.dtype) -> Learner:
+    def start(cls, network: Cascade, precision: torch.dtype) -> Learner:
         optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
         average = copy.deepcopy(network).eval().requires_grad_(False)
-        return cls(network, average, optimiser, multiple, precision)
+        return cls(network, average, optimiser, precision)
 
     @property
     def prior(self) -> AmbientPrior:
         """The prior of the averaged weights."""
-        return AmbientPrior(self.average, self.multiple, self.precision)
+        return AmbientPrior(self.average, self.precision)
 
     def update(self, measurement: Measurement, draw: Draw, progress: float) -> float:
         """One step on a batch; returns the mean loss. `progress` in [0, 1] sets the learning rate.
@@ -56,7 +56,7 @@ class Learner:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(progress)
-        training = AmbientPrior(self.network, self.multiple, self.precision)
+        training = AmbientPrior(self.network, self.precision)
         loss = ambient_loss(
             training, measurement.y, measurement.operator(), draw.further, draw.sigma, measurement.noise_std, draw.noise
         ).mean()

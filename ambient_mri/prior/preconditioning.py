@@ -6,7 +6,8 @@ and what the measurement leaves open is I - P with P = (N + λI)⁻¹ N. So
     D_θ = x_λ + c_out P F_θ + σ_d (I - P) F_θ,      network input x_λ / σ_d and the mask,
 
 which is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as σ = ∞: the network's
-target has unit variance everywhere, whatever the mask and the noise.
+target has unit variance everywhere, whatever the mask and the noise. F is predicted in stages, and each stage sees the
+D_θ of the stage before.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked
-from ambient_mri.prior.network import padded
+from ambient_mri.prior.network import Cascade
 from ambient_mri.solvers import resolvent
 
 LOWEST_SIGMA = 0.005
 """Lowest noise level of training, and what the network is told of scans with less noise than that."""
-LAMBDA_FLOOR = 0.05
-"""λ is not taken below this, so that eight Chebyshev steps solve to 6 %: the network learns the rest."""
+LAMBDA_FLOOR = 0.01
+"""λ is not taken below this, so that sixteen Chebyshev steps solve to 8 %: the network learns the rest."""
 
 
 class Prior(Protocol):
@@ -70,26 +72,24 @@ class AmbientPrior:
     Parameters
     ----------
     network
-        `(b, 3, y, x), (b,) → (b, 2, y, x)`.
-    multiple
-        Sides are padded to a multiple of this.
+        The cascade, or a data-parallel wrapper of it.
     precision
         Autocast type of the network's layers; everything around it stays float32.
     """
 
-    network: nn.Module
-    multiple: int
+    network: Cascade | DistributedDataParallel
     precision: torch.dtype = torch.float32
 
     def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        steps, mask = time_step(sigma), mask_channel(given, x_in)
         sigma = sigma[:, None, None, None]
         lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
-        regularised = resolvent(given, x_in, lam)
-        scaled = regularised / DATA_STD
-        planes = torch.cat([scaled.real, scaled.imag, mask_channel(given, x_in)], 1)
-        with torch.autocast(x_in.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            out = padded(self.network, planes, time_step(sigma.flatten()), self.multiple)
-        out = out.float()
-        predicted = torch.complex(out[:, :1], out[:, 1:])
-        seen = resolvent(given, given.normal(predicted), lam)
-        return regularised + output_scale(sigma) * seen + DATA_STD * (predicted - seen)
+        start = resolvent(given, x_in, lam) / DATA_STD
+        scale = output_scale(sigma) / DATA_STD
+
+        def complete(predicted: Tensor) -> Tensor:
+            seen = resolvent(given, given.normal(predicted), lam)
+            return start + scale * seen + (predicted - seen)
+
+        image: Tensor = self.network(start, mask, steps, complete, self.precision)
+        return DATA_STD * image

@@ -20,7 +20,7 @@ from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
 SHARE_AT_USE = 0.5
 """Share of draws at the noise level of reconstruction; the others cover all levels that sampling visits."""
-LOG_MEAN, LOG_STD = -1.2, 1.4
+LOG_MEAN, LOG_STD = -1.6, 1.5
 """ln of the noise added beyond σ_y (Karras et al. 2022, with a wider law since the images are half masked)."""
 HIGHEST_SIGMA = 40.0
 

@@ -127,7 +127,7 @@ def train(options: TrainOptions, preview: Preview | None = None) -> Path:
         load_weights(options.init, network)
     if process.rank == 0:
         settle(options.out, _identity(options, spec))
-    learner = Learner.start(network, sizes.multiple, _precision(options))
+    learner = Learner.start(network, _precision(options))
     if resume(options.out, learner) if process.rank == 0 or process.world > 1 else False:
         logger.info("resumed at step %d after %.1f minutes", learner.step, learner.seconds / 60)
     if process.world > 1:

@@ -79,7 +79,7 @@ def test_processes_share_the_global_batch_and_a_resumed_run_goes_on_with_it() ->
 
 @pytest.mark.parametrize("encoding", [Identity(), Fourier(), Sense(_maps())], ids=["pixels", "one coil", "coils"])
 def test_prior_samples_do_not_depend_on_the_batches(encoding: Encoding) -> None:
-    prior = AmbientPrior(build_network(SMALL, seed=1).eval(), SMALL.multiple)
+    prior = AmbientPrior(build_network(SMALL, seed=1).eval())
 
     @torch.no_grad()
     def sample(rngs: Sequence[Generator]) -> Tensor:
@@ -99,7 +99,7 @@ def _train(learner: Learner, scans: Measurement, until: int) -> list[float]:
 
 
 def _learner() -> Learner:
-    return Learner.start(build_network(SMALL), SMALL.multiple, torch.float32)
+    return Learner.start(build_network(SMALL), torch.float32)
 
 
 def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one(tmp_path: Path) -> None
     first = _learner()
     before = _train(first, scans, 3)
     save_checkpoint(tmp_path, first)
-    second = Learner.start(build_network(SMALL, seed=5), SMALL.multiple, torch.float32)  # other weights, overwritten
+    second = Learner.start(build_network(SMALL, seed=5), torch.float32)  # other weights, overwritten
     assert resume(tmp_path, second)
     assert before + _train(second, scans, 6) == losses
     for name, value in whole.tensors().items():

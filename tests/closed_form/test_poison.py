@@ -96,7 +96,7 @@ def test_coils_and_noise(name: str) -> None:
 def test_training_validation_and_use(name: str) -> None:
     twins, pattern = _twins(name), ACQUISITIONS[name].pattern
     network = build_network(SMALL)
-    prior = AmbientPrior(network, SMALL.multiple)
+    prior = AmbientPrior(network)
     law = FurtherCorruption(pattern, (0.4, 0.9))
     results = []
     for scans in (twins.clean, twins.poisoned):

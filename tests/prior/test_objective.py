@@ -55,7 +55,7 @@ def test_unmeasured_samples_are_never_read() -> None:
     batch = collate([data[0], data[1]])
     poisoned = torch.where(batch.mask, batch.y, torch.nan)
     sizes = PRESETS["tiny"]
-    prior = AmbientPrior(build_network(sizes), sizes.multiple)
+    prior = AmbientPrior(build_network(sizes))
     A = batch.operator()
     further = FurtherCorruption(RandomLines(4), (0.3, 0.6)).draw(A, [stream(0, 0, i) for i in range(2)])
     sigma, noise = torch.full((2,), 0.3), white(tuple(batch.y.shape), stream(0, 1, 0))
