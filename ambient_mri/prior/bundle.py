@@ -65,7 +65,7 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
     load_weights(path, network)
     network.eval().requires_grad_(False)
     precision = {"bfloat16": torch.bfloat16}.get(card.precision, torch.float32)
-    return Bundle(AmbientPrior(network.to(device), sizes.multiple, precision), card, path)
+    return Bundle(AmbientPrior(network.to(device), precision), card, path)
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
