@@ -102,7 +102,7 @@ def write(
             path = out / f"{name}_deviation.nii.gz"
             write_nifti(path, product.deviation, affine=place, voxel_mm=voxel, description="standard deviation")
     if "hdf5" in formats:
-        write_hdf5(out / f"{name}.h5", product.image, facts, measured=product.measured)
+        write_hdf5(out / f"{name}.h5", product.image, facts, measured=product.measured, deviation=product.deviation)
     pixel = (1.0, 1.0) if product.voxel_mm is None else (product.voxel_mm[1], product.voxel_mm[0])
     write_png(out / f"{name}.png", magnitude[len(magnitude) // 2], pixel_mm=pixel)
 

@@ -10,17 +10,20 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
 
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.errors import InputError
+from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.export import dicom as export
 from ambient_mri.reconstruction.export.dicom import DEVIATION, Derivation, write_mr_series
 from ambient_mri.reconstruction.export.dicom_source import Source, from_dicom, from_kspace
 from ambient_mri.reconstruction.export.nifti import write_nifti
 from ambient_mri.reconstruction.export.parametric_map import write_parametric_map
+from ambient_mri.reconstruction.outputs import Product
 
 pydicom = pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # vendors' private values are often out of the standard
@@ -104,7 +107,7 @@ def test_dcm2niix_and_the_nifti_export_agree(volume: DicomVolume, dcm2niix: str,
     theirs = nib.as_closest_canonical(nib.load(tmp_path / "theirs.nii"))
     path = write_nifti(tmp_path / "ours.nii.gz", image, affine=volume.affine)
     ours = nib.as_closest_canonical(nib.load(path))
-    assert np.abs(theirs.affine - ours.affine).max() < 2e-3  # mm
+    assert np.abs(theirs.affine - ours.affine).max() < 1e-4  # mm
     step = export.value_of_one_step(image)
     stored = theirs.get_fdata()
     scale = stored.max() / ours.get_fdata().max()  # dcm2niix may apply the real-world values
@@ -243,3 +246,20 @@ def test_a_series_appears_whole_or_not_at_all(
     with pytest.raises(OSError, match="No space"):
         write_mr_series(tmp_path / "s", image, source, DERIVATION)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_uncertainty_is_written_in_every_format(oblique: DicomVolume, tmp_path: Path) -> None:
+    image = _image(oblique)
+    product = Product(image, oblique.affine, (3.375, 3.375, 2.4), _source(oblique), None, image / 9)
+    formats = outputs.checked(["hdf5", "dicom", "nifti"])
+    outputs.write(tmp_path, "scan", product, formats, {"method": "mmps"}, DERIVATION)
+    names = outputs.names("scan", formats, restored=False, sampled=True)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    volumes, _ = open_volumes(find_files(tmp_path / "scan_dicom_deviation"))
+    assert volumes[0].header(0).ImageType[-1] == "STDDEV"
+    deviation = nib.load(tmp_path / "scan_deviation.nii.gz")
+    assert np.allclose(np.asarray(deviation.dataobj).transpose(2, 1, 0), image / 9)
+    with h5py.File(tmp_path / "scan.h5") as file:
+        assert np.allclose(np.asarray(file["standard_deviation"]), image / 9)
+    with pytest.raises(InputError, match="'tiff' is no format"):
+        outputs.checked(["tiff"])

@@ -14,13 +14,13 @@ from ambient_mri.files import replacing
 
 def write_hdf5(
     path: Path, image: npt.NDArray[np.complex64] | npt.NDArray[np.float32], facts: Mapping[str, str | float | bool],
-    *, measured: npt.NDArray[np.bool_] | None = None,
+    *, measured: npt.NDArray[np.bool_] | None = None, deviation: npt.NDArray[np.float32] | None = None,
 ) -> Path:  # fmt: skip
     """Write `(slices, y, x)` in the units of the input.
 
     Datasets: `reconstruction` float32 magnitude (as fastMRI submissions), `reconstruction_complex` complex64 (its phase
     is relative to the low-resolution phase that the coil maps carry; not of real images); of restored images also
-    `measured`, 1 where a pixel is the input's own. `facts` become attributes.
+    `measured`, 1 where a pixel is the input's own; with samples `standard_deviation`. `facts` become attributes.
     """
     import h5py
 
@@ -30,6 +30,8 @@ def write_hdf5(
             datasets["reconstruction_complex"] = image
         if measured is not None:
             datasets["measured"] = measured.astype(np.uint8)
+        if deviation is not None:
+            datasets["standard_deviation"] = deviation
         for name, values in datasets.items():
             file.create_dataset(name, data=values, chunks=(1, *image.shape[1:]), compression="gzip", shuffle=True)
         file.attrs.update(facts)
