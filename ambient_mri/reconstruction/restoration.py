@@ -43,7 +43,7 @@ def restore(
     if not np.isfinite(kept).all() or kept.min() < 0:
         raise InputError("measured pixels are negative, NaN or infinite: not a magnitude image", where=where,
                          remedy="Mark them as missing")  # fmt: skip
-    image[~measured] = 0  # never read, but NaN would spread through sums
+    image[~measured] = 0  # no method reads them; should one do so, it shall not find a NaN or damage
     scale = _scale(image, measured, where)
     damaged = np.flatnonzero(~measured.all(axis=(1, 2)))
     at_once = max(1, PIXELS_AT_ONCE // image[0].size)

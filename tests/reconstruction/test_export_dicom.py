@@ -263,3 +263,15 @@ def test_uncertainty_is_written_in_every_format(oblique: DicomVolume, tmp_path: 
         assert np.allclose(np.asarray(file["standard_deviation"]), image / 9)
     with pytest.raises(InputError, match="'tiff' is no format"):
         outputs.checked(["tiff"])
+
+
+def test_a_damaged_attribute_costs_only_itself(real_data: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(sorted((real_data / "dicom" / "ge_epi").glob("*.dcm"))[0])
+    tag = pydicom.tag.Tag("PatientWeight")
+    dataset._dict[tag] = pydicom.dataelem.RawDataElement(tag, "DS", 6, b"heavy ", 0, False, True)
+    dataset.save_as(tmp_path / "one.dcm")
+    (volume,), problems = open_volumes([tmp_path / "one.dcm"])
+    assert problems == []
+    source = _source(volume)
+    assert "PatientWeight" not in source.attributes
+    assert source.attributes["PatientID"] == "DEV"

@@ -231,7 +231,7 @@ def _component(stated: Any, kind: Any) -> str:
     """From the attribute, or from the third and fourth value of the image type, where vendors put it."""
     words = {str(word).upper() for word in kind or ()}
     for name, signs in (
-        ("PHASE", {"P", "PHASE", "PHASE MAP", "PHASE_MAP"}), ("FIELD_MAP", {"FIELD_MAP", "B0"}),
+        ("PHASE", {"P", "PHASE", "PHASE MAP", "PHASE_MAP"}), ("FIELD_MAP", {"FIELD_MAP", "B0 MAP", "B0_MAP"}),
         ("REAL", {"R", "REAL"}), ("IMAGINARY", {"I", "IMAGINARY"}),
     ):  # fmt: skip
         if words & signs:

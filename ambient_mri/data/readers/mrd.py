@@ -313,9 +313,9 @@ def _whitening(path: Path, data: Any, heads: npt.NDArray[Any], header: Header) -
 def _stack(heads: npt.NDArray[Any], header: Header) -> tuple[tuple[int, ...], Affine | None]:
     """Slice numbers in the order of their positions, and the affine of the encoded matrix.
 
-    Directions of reading and phase encoding are those of growing index after the inverse transform, the position is
-    that of index n//2 (MRD documentation, "patient coordinates"). Without unit directions, or where slices of a stack
-    share a position, the geometry is not known and slices keep their numbers.
+    MRD states positions as offsets from the isocentre in patient coordinates, and directions as cosines. They are taken
+    as the place of index n//2, and as those of growing index after the inverse transform. Without unit directions, or
+    where slices of a stack share a position, the geometry is not known and slices keep their numbers.
     """
     numbers, rows = np.unique(heads["idx"]["slice"], return_index=True)
     order = tuple(int(n) for n in numbers)

@@ -7,7 +7,6 @@ Identity is the source's: to share images, anonymize them with a tool that imple
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,9 +153,12 @@ def value_of_one_step(image: npt.NDArray[np.float32]) -> float:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place once the block is through."""
+    """A new folder beside `folder`, which takes its place once the block is through.
+
+    What a run that was killed left under the temporary name is cleared away.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
+    temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:

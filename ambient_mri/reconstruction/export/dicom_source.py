@@ -88,14 +88,14 @@ def _from_dicom(volume: DicomVolume) -> Source | None:
     header.decode()
     found = {}
     for keyword in TAKEN:
-        value = header.get(keyword)
+        value = _stated(header, keyword)
         if value in (None, "") and keyword in GROUPED:
             value = _grouped(header, *GROUPED[keyword], number=volume.frames[0].number)
         checked = _checked(keyword, value)
         if checked is not None:
             found[keyword] = checked
-    if found.get("AcquisitionDate") is None and header.get("AcquisitionDateTime"):
-        moment = str(header.AcquisitionDateTime)
+    moment = str(_stated(header, "AcquisitionDateTime") or "")
+    if found.get("AcquisitionDate") is None and moment:
         found |= {"AcquisitionDate": moment[:8], "AcquisitionTime": moment[8:].split("+")[0].split("-")[0]}
         found = {key: value for key, value in found.items() if _checked(key, value) is not None}
     if "IR" not in found.get("ScanningSequence", ()):
@@ -145,13 +145,21 @@ def planes_of(affine: Affine, slices: int) -> tuple[Plane, ...]:
     )
 
 
+def _stated(header: Any, keyword: str) -> Any:
+    """The value, or None where it is absent or cannot be parsed: that must not cost the patient the image."""
+    try:
+        return header.get(keyword)
+    except (ValueError, TypeError, OverflowError, ArithmeticError):
+        return None
+
+
 def _grouped(header: Any, sequence: str, keyword: str, *, number: int) -> Any:
     own = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = header.get("SharedFunctionalGroupsSequence") or []
     for group in (own[number] if number < len(own) else None, shared[0] if shared else None):
         items = None if group is None else group.get(sequence)
-        if items and items[0].get(keyword) not in (None, ""):
-            return items[0].get(keyword)
+        if items and _stated(items[0], keyword) not in (None, ""):
+            return _stated(items[0], keyword)
     return None
 
 
