@@ -22,7 +22,7 @@ from ambient_mri.errors import InputError, PartlyDone
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
 
-METHODS = ("one-step", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
+METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
 EVALUATED = METHODS
 FORMATS = ("dicom", "nifti", "hdf5")
 PRESETS = ("tiny", "small", "base")

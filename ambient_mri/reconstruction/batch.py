@@ -75,11 +75,11 @@ def reconstruct(
     Parameters
     ----------
     bundle_path
-        The trained model; read by "one-step" only.
+        The trained model; read where a network is needed.
     files
         fastMRI, MRD, BART, DICOM or NIfTI files, and folders of DICOM.
     method
-        "one-step", "zero-filled", "cg-sense", "l1-wavelet", "tv" or "biharmonic".
+        "one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv" or "biharmonic".
     strength
         Of the method; None: the bundle's for one-step, for classical ones `methods.default_strength` of the noise.
     formats
@@ -149,7 +149,7 @@ class _Job:
         if domains == {"kspace"} and not methods.applies(method, "kspace"):
             raise InputError(f"{method} does not reconstruct k-space", where="method", remedy="Choose one-step or tv")
         bundle, weights = None, ""
-        if method == "one-step":
+        if methods.needs_network(method):
             bundle = methods.load(bundle_path, choices.device, *(domains if len(domains) == 1 else ()))
             weights = weights_sha256(bundle.path)
             choices = replace(choices, card=bundle.card)

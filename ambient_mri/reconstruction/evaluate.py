@@ -72,7 +72,7 @@ def evaluate(
         If the data or the bundle cannot be used, there is no such method, or the data have no truth.
     """
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
-    bundle = named.load(bundle_path, device, spec.acquisition.domain) if "one-step" in wanted else None
+    bundle = named.load(bundle_path, device, spec.acquisition.domain) if any(map(named.needs_network, wanted)) else None
     _say_what_was_learned(bundle, spec, progress)
     run = {name: named.reconstruction(name, bundle) for name in wanted}
     tuning_slices = min(TUNING_SLICES, limit or TUNING_SLICES) if tuning_slices is None else tuning_slices
@@ -164,19 +164,20 @@ def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, seconds: float, 
 
 
 def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, _Tuned], rng: Generator) -> list[Gain]:
-    """One-step less the rival that validation chose; nothing without both."""
-    rivals = [name for name in scores if name in named.CLASSICAL]
-    if "one-step" not in scores or not rivals:
+    """The network's method less the classical one, both as validation chose; nothing without both."""
+    networks = [name for name in scores if named.needs_network(name)]
+    rivals = [name for name in scores if not named.needs_network(name)]
+    if not networks or not rivals:
         return []
-    rival = max(rivals, key=lambda name: tuned[name].psnr)
-    ours, theirs = scores["one-step"], scores[rival]
+    method, rival = (max(names, key=lambda name: tuned[name].psnr) for names in (networks, rivals))
+    ours, theirs = scores[method], scores[rival]
     paired = {
         key: patient_bootstrap(
             [a - b for a, b in zip(ours.values[key], theirs.values[key], strict=True)], ours.patients, rng
         )
         for key in FIGURES
     }
-    return [Gain(rate, rival, paired["psnr"], paired["ssim"], paired["nmse"])]
+    return [Gain(rate, method, rival, paired["psnr"], paired["ssim"], paired["nmse"])]
 
 
 def _laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pattern]]:

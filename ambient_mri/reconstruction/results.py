@@ -44,9 +44,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Gain:
-    """One-step less the classical method that was best on the validation split, patient by patient."""
+    """A network's method less the classical one, each the best of its kind on validation, patient by patient."""
 
     acceleration: float
+    method: str
     rival: str
     psnr: Interval
     ssim: Interval

@@ -60,6 +60,30 @@ def evaluation_text(evaluation: Evaluation) -> str:
     return "\n".join([*lines, *(f"R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains)])
 
 
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """A Markdown table; the best values of each acceleration are bold."""
+    origin = "simulated" if evaluation.simulated else "acquired"
+    lines = [
+        f"Reconstruction of {evaluation.data}: {evaluation.slices} slices of {evaluation.patients} patients in the "
+        f"{evaluation.split} split, {origin} data. Mean over patients and its 95 % interval; the best at each R is "
+        "bold.",
+        "",
+        "| R | method | " + " | ".join(column.title for column in COLUMNS) + " |",
+        "|---|---|" + "---|" * len(COLUMNS),
+    ]
+    for rate, rows in by_acceleration(evaluation.rows):
+        best = {column.key: winners(rows, column) for column in COLUMNS}
+        for row in rows:
+            cells = []
+            for column in COLUMNS:
+                value, mark = column.of(row), "**" if row.method in best[column.key] else ""
+                interval = f"{column.show(value.low)} to {column.show(value.high)}"
+                cells.append(f"{mark}{column.show(value.mean)}{mark} ({interval})")
+            lines.append(f"| {rate:g} | {row.method} | " + " | ".join(cells) + " |")
+    gains = [f"- R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains]
+    return "\n".join([*lines, "", *gains, *([""] if gains else []), f"    {evaluation.command}", ""])
+
+
 def gain_sentence(gain: Gain) -> str:
     """One-step beside its best rival, in words that are as true when it loses."""
     side = "ahead of" if gain.psnr.mean >= 0 else "behind"
@@ -67,4 +91,4 @@ def gain_sentence(gain: Gain) -> str:
     sure = gain.psnr.low > 0 or gain.psnr.high < 0
     size = f"{low:.2f} to {high:.2f}" if sure else f"{gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
     ending = "" if sure else ", which leaves open who is ahead"
-    return f"one-step is {abs(gain.psnr.mean):.2f} dB {side} {gain.rival} (95 % interval {size}{ending})"
+    return f"{gain.method} is {abs(gain.psnr.mean):.2f} dB {side} {gain.rival} (95 % interval {size}{ending})"

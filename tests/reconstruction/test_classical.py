@@ -109,6 +109,26 @@ def test_l1_wavelet_has_converged(strength: float) -> None:
     assert rms(x - longer) < 0.02 * rms(longer)
 
 
+def test_total_variation_near_an_image_has_converged_and_stays_near_it() -> None:
+    m, truth = measurement(batch=2)
+    expected = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+
+    def objective(x: Tensor) -> float:
+        return _objective(m, x, 0.003) + 0.5 * 0.1 * float((x - expected).abs().square().sum())
+
+    x = classical.total_variation(m, 0.003, expected=expected, consistency=0.1)
+    exact = classical.total_variation(m, 0.003, expected=expected, consistency=0.1, iterations=3000)
+    assert objective(x) == pytest.approx(objective(exact), rel=1e-4)
+    rng = torch.Generator().manual_seed(2)
+    for size in (0.1, 0.01, 0.003):  # a convex objective: no step away from its minimum lowers it
+        away = size * torch.randn(truth.shape, generator=rng)
+        assert objective(exact + away) > objective(exact)
+        assert objective(exact + size * (expected - exact)) > objective(exact) * (1 - 1e-6)
+        assert objective(exact - size * exact) > objective(exact) * (1 - 1e-6)
+    assert rms(x - truth) < min(rms(classical.total_variation(m, 0.003) - truth), rms(expected - truth))
+    assert torch.equal(classical.total_variation(m, 0.003, expected=expected, consistency=0.1), x)
+
+
 def test_regularised_methods_beat_zero_filling() -> None:
     m, truth = measurement()
     error = rms(classical.zero_filled(m) - truth)

@@ -156,3 +156,13 @@ def test_one_step_of_a_bundle_beside_a_rival(tiny_bundle: Path) -> None:
 def test_a_model_of_the_other_domain_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(InputError, match="trained on k-space"):
         evaluate(tiny_bundle, load_spec("brain_bids_pixels"), methods=("one-step",), limit=2)
+
+
+def test_the_solve_that_asks_for_edges_uses_one_evaluation(tiny_bundle: Path) -> None:
+    spec = load_spec("brain_demo")
+    found = evaluate(
+        tiny_bundle, spec, accelerations=(4.0,), methods=("one-step", "one-step-tv", "tv"), limit=4, tuning_slices=4
+    )
+    assert [row.nfe for row in found.rows] == [1, 1, 0]
+    assert found.gains[0].method in ("one-step", "one-step-tv")
+    assert found.rows[1].psnr.mean > found.rows[0].psnr.mean
