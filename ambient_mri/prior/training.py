@@ -176,7 +176,7 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
         except FloatingPointError as problem:
             remedy = "Look for extreme values by `data check`, or try --precision float32; the last checkpoint is kept"
             raise InputError(str(problem), where=batch.scan_ids[0], remedy=remedy) from problem
-        learner.seconds = _together(time.monotonic() - started, process)
+        loss, learner.seconds = _together(loss, time.monotonic() - started, process, options.device)
         losses.append(loss)
         return {"loss": loss}
 
@@ -235,13 +235,14 @@ def _progress(options: TrainOptions, learner: Learner) -> float:
     return max(by_time, learner.step / options.steps if options.steps is not None else 0.0)
 
 
-def _together(seconds: float, process: _Process) -> float:
-    """The clock of the first process, so that all stop at the same step."""
+def _together(loss: float, seconds: float, process: _Process, device: str) -> tuple[float, float]:
+    """The loss of the global batch, and the clock of the first process, so that all stop at the same step."""
     if process.world == 1:
-        return seconds
-    shared = torch.tensor([seconds], dtype=torch.float64)
-    torch.distributed.broadcast(shared, 0)
-    return float(shared)
+        return loss, seconds
+    mine = [loss / process.world, seconds if process.rank == 0 else 0.0]
+    shared = torch.tensor(mine, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(shared)
+    return float(shared[0]), float(shared[1])
 
 
 def _precision(options: TrainOptions) -> torch.dtype:

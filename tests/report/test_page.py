@@ -12,7 +12,7 @@ import pytest
 
 from ambient_mri.reconstruction.metrics import Interval
 from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
-from ambient_mri.report import evaluation_page, evaluation_text
+from ambient_mri.report import evaluation_markdown, evaluation_page, evaluation_text
 from ambient_mri.report.table import COLUMNS, gain_sentence, winners
 
 
@@ -113,3 +113,15 @@ def test_equal_results_give_equal_bytes_and_few_results_a_page(evaluation: Evalu
     checker = _Balance()
     checker.feed(evaluation_page(bare))
     assert checker.open == []
+
+
+def test_markdown_holds_every_figure_and_marks_winners(evaluation: Evaluation) -> None:
+    lines = evaluation_markdown(evaluation).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert [line.split(" | ")[:2] for line in table[2:]] == [
+        ["| 2", "tv"], ["| 2", "one-step"], ["| 4", "one-step"], ["| 4", "tv"],
+    ]  # fmt: skip
+    assert "| **31.00** (30.50 to 31.50) |" in table[2]
+    assert "**" not in table[3]
+    assert "- R = 4: one-step is 5.00 dB ahead of tv" in evaluation_markdown(evaluation)
