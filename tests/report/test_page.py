@@ -37,7 +37,7 @@ def evaluation() -> Evaluation:
             _row("one-step", 4, 30, 0.02), _row("tv", 4, 25, 0.05),
             _row("tv", 2, 31, 0.01), _row("one-step", 2, 29, 0.03),
         ),
-        gains=(Gain(4, "tv", _interval(5.0), _interval(0.1), _interval(-0.03)),),
+        gains=(Gain(4, "one-step", "tv", _interval(5.0), _interval(0.1), _interval(-0.03)),),
         examples=(Example(4, "scan/0", truth, images),),
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def test_lower_nmse_wins_and_printed_ties_are_shared() -> None:
     ],
 )
 def test_gains_are_said_as_they_are(psnr: Interval, expected: str) -> None:
-    assert expected in gain_sentence(Gain(4, "tv", psnr, _interval(0), _interval(0)))
+    assert expected in gain_sentence(Gain(4, "one-step", "tv", psnr, _interval(0), _interval(0)))
 
 
 def test_equal_results_give_equal_bytes_and_few_results_a_page(evaluation: Evaluation) -> None:

@@ -1,0 +1,60 @@
+"""Reconstruct every fastMRI file of a folder with a trained model, and sum up in one table what a reader should know.
+
+    python pipelines/reconstruct_folder.py scans --bundle runs/train/bundle --out reconstructed
+
+Writes NIfTI, HDF5 and a PNG of each file and `summary.md`. Run it again after an interruption or when files were added:
+what is done is not done again. Exit code 3: some files failed and are named in the summary; the others are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ambient_mri import files
+from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.reconstruction.batch import Result, reconstruct
+from ambient_mri.reconstruction.manifest import Manifest
+
+
+def summary(results: Sequence[Result], out: Path, failure: str) -> str:
+    """A Markdown table of what was done, then every warning and what failed."""
+    facts = Manifest(out).entries
+    lines = ["| file | slices | R | noise | seconds | warnings |", "|---|---|---|---|---|---|"]
+    for result in results:
+        known = facts[result.source.stem]
+        cells = (result.source.name, result.slices, f"{known['acceleration']:.2f}", f"{known['noise_std']:.3g}",
+                 f"{known['seconds']:.1f}", len(result.warnings))  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    done = sum(not result.skipped for result in results)
+    lines += ["", f"{len(results)} files are there: {done} done now, {len(results) - done} before.", ""]
+    lines += [f"- {result.source.name}: {warning}" for result in results for warning in result.warnings]
+    return "\n".join([*lines, failure]).rstrip() + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="with *.h5 files as fastMRI ships them")
+    parser.add_argument("--bundle", type=Path, required=True, help="a trained model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args(arguments)
+    try:
+        scans = sorted(given.folder.glob("*.h5"))
+        if not scans:
+            raise InputError("no *.h5 in this folder", where=str(given.folder), remedy="Give a folder of fastMRI files")
+        results, failure = reconstruct(given.bundle, scans, given.out, device=given.device, progress=print), ""
+    except PartlyDone as problem:
+        results, failure = list(problem.done), str(problem)
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    text = summary(results, given.out, failure)
+    print(text, files.write(given.out / "summary.md", text), sep="\n")
+    return 3 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
