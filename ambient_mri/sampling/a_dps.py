@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.sampling.annealing import anneal
+from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import Lifted
 from ambient_mri.sampling.proper import require_ambient
@@ -66,7 +66,7 @@ def a_dps(
         return found.detach() + step * gradient
 
     with torch.no_grad():
-        return anneal(estimate, observed, rngs, levels)
+        return anneal(estimate, start(observed, rngs, levels), rngs, levels)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

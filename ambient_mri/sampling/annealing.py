@@ -14,12 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Generator, Tensor
 
 from ambient_mri.measurement import DATA_STD
-from ambient_mri.prior.preconditioning import LOWEST_SIGMA
-from ambient_mri.prior.steps import white
+from ambient_mri.sampling.noise import draws, noise_like
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import SIGMA_MAX, noise_levels
 
@@ -29,19 +27,11 @@ MOST_STEPS = 1000
 LEVELS_A_CORRECTION = 12
 
 
-def lowest_level(observed: Observation, trained: float = LOWEST_SIGMA) -> float:
-    """Where sampling ends with one last denoising: σ_y/4, since what is left is then 6 % of the noise's variance.
-
-    `trained`: the lowest level that the prior was trained at; one trained on noisy scans knows nothing below their σ_y.
-    """
-    return max(float(observed.noise_std.min()) / 4, trained, LOWEST_SIGMA)
-
-
 def schedule(nfe: int, low: float, *, corrections: int = 1, high: float = SIGMA_MAX) -> list[float]:
     """Exactly `nfe` noise levels (= network evaluations) from `high` to `low`, the small ones repeated.
 
     Levels are those of Karras et al. 2022 (ρ = 7). Levels below σ_d repeat `corrections` times, or nfe/12 times where
-    that is less, so that few evaluations are spent on levels first. Evaluations left over repeat the largest of them.
+    that is less, so that few evaluations are spent on levels first. Evaluations left over repeat the largest of those.
     """
     corrections = min(corrections, nfe // LEVELS_A_CORRECTION)
 
@@ -72,15 +62,9 @@ def affordable(seconds: float, run: Callable[[int], object]) -> int:
     return max(1, min(MOST_STEPS, 2 + int((seconds - times[0]) / each)))
 
 
-def noise_like(x: Tensor, rngs: Sequence[Generator]) -> Tensor:
-    """White noise of the shape of `x`, row i from `rngs[i]`."""
-    return torch.stack([white(tuple(x.shape[1:]), rng) for rng in rngs]).to(x.device)
-
-
 def start(observed: Observation, rngs: Sequence[Generator], levels: Sequence[float]) -> Tensor:
-    """x_t at the highest level, `(b, 1, y, x)`."""
-    noise = torch.stack([white((1, *observed.shape), rng) for rng in rngs]).to(observed.y.device)
-    return noise * levels[0]
+    """x_t at the highest level, `(b, 1, y, x)`: nothing but noise."""
+    return draws((1, *observed.shape), rngs).to(observed.y.device) * levels[0]
 
 
 def ancestral(x: Tensor, estimate: Tensor, sigma: float, following: float, noise: Tensor) -> Tensor:
@@ -89,9 +73,8 @@ def ancestral(x: Tensor, estimate: Tensor, sigma: float, following: float, noise
     return estimate + kept * (x - estimate) + following * math.sqrt(1 - kept) * noise
 
 
-def anneal(estimate: Estimate, observed: Observation, rngs: Sequence[Generator], levels: Sequence[float]) -> Tensor:
-    """A sample `(b, 1, y, x)`; `estimate` is called once a level, `len(levels)` times in all."""
-    x = start(observed, rngs, levels)
+def anneal(estimate: Estimate, x: Tensor, rngs: Sequence[Generator], levels: Sequence[float]) -> Tensor:
+    """A sample from `x` at `levels[0]`; `estimate` is called once a level, `len(levels)` times in all."""
     for sigma, following in pairwise(levels):
         expected, noise = estimate(x, sigma), noise_like(x, rngs)
         if following < sigma:

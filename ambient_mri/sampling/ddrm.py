@@ -19,7 +19,8 @@ from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Encoding, Fourier, Identity, Sense
-from ambient_mri.sampling.annealing import noise_like, start
+from ambient_mri.sampling.annealing import start
+from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
 

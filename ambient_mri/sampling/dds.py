@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.measurement import DATA_STD
-from ambient_mri.sampling.annealing import anneal
+from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
 from ambient_mri.solvers import conjugate_gradients
@@ -44,4 +44,4 @@ def dds(
         return denoised + conjugate_gradients(A, right, lam, tolerance=TOLERANCE, max_iterations=SOLVES)
 
     with torch.no_grad():
-        return anneal(estimate, observed, rngs, levels)
+        return anneal(estimate, start(observed, rngs, levels), rngs, levels)

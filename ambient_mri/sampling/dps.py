@@ -14,7 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.sampling.annealing import ancestral, noise_like, start
+from ambient_mri.sampling.annealing import ancestral, start
+from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
 

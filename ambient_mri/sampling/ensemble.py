@@ -1,7 +1,8 @@
 """K posterior samples of every slice → mean, pixelwise standard deviation, credible intervals.
 
 Slices and samples share batches. Sample k of a scan is decided by (scan id, k, seed) alone: neither the batch size nor
-what else is reconstructed changes it.
+what else is reconstructed changes it. Samples 2j and 2j + 1 are mirror images (`noise.Mirrored`), so that the mean
+of a few is as good as that of many.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Generator, Tensor
 
 from ambient_mri.data.simulation import stream
 from ambient_mri.errors import InputError
+from ambient_mri.sampling.noise import Mirrored
 from ambient_mri.sampling.observation import Observation
 
 
@@ -40,9 +42,12 @@ class Ensemble:
 
     @property
     def std(self) -> Tensor:
-        """`(b, 1, y, x)`: standard deviation of the magnitude over samples (K - 1 in the denominator)."""
+        """`(b, 1, y, x)`: standard deviation of the magnitude over samples.
+
+        K in the denominator: the mean of mirrored samples takes up none of their spread.
+        """
         self._several("standard deviation")
-        return self.samples.abs().std(1, keepdim=True)
+        return self.samples.abs().std(1, correction=0, keepdim=True)
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Lower and upper end `(b, 1, y, x)` of the central credible interval of the magnitude, pixel by pixel.
@@ -83,6 +88,11 @@ def ensemble(
     images = []
     for first in range(0, len(places), at_once):
         part = places[first : first + at_once]
-        rngs = [stream(scan_ids[row], f"posterior sample {k}", seed) for row, k in part]
+        rngs = [_generator(scan_ids[row], k, seed) for row, k in part]
         images.append(sampler(prior, observed[[row for row, _ in part]], rngs, levels, strength=strength))
     return Ensemble(torch.cat(images).reshape(len(observed), samples, *observed.shape))
+
+
+def _generator(scan_id: str, k: int, seed: int) -> Generator:
+    rng = stream(scan_id, f"posterior samples {k // 2}", seed)
+    return Mirrored().manual_seed(rng.initial_seed()) if k % 2 else rng

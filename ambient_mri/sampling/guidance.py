@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Masked
 from ambient_mri.prior.preconditioning import Prior
-from ambient_mri.prior.steps import white
+from ambient_mri.sampling.noise import draws
 from ambient_mri.sampling.prior_samples import Lifted, noise_levels
 
 
@@ -48,7 +48,7 @@ def guided(
         raise InputError("guidance compares masks, and there is one", where="masks", remedy="Give at least two")
     levels = noise_levels(steps, low)
     device = masks[0].mask.device
-    x = levels[0] * torch.stack([white((1, *shape), rng) for rng in rngs]).to(device)
+    x = levels[0] * draws((1, *shape), rngs).to(device)
     lifts = [Lifted(given, rngs, shape) for given in masks]
 
     def predictions(image: Tensor, sigma: float, which: slice) -> list[Tensor]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.sampling.annealing import anneal
+from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
 from ambient_mri.solvers import solve
@@ -63,4 +63,4 @@ def mmps(
         return found + covariance(observed.A.adjoint(weights))
 
     with torch.no_grad():
-        return anneal(estimate, observed, rngs, levels)
+        return anneal(estimate, start(observed, rngs, levels), rngs, levels)

@@ -21,7 +21,8 @@ from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.card import Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
-from ambient_mri.prior.steps import stream, white
+from ambient_mri.prior.steps import stream
+from ambient_mri.sampling.noise import draws
 
 SIGMA_MAX, RHO = 20.0, 7.0
 
@@ -44,7 +45,7 @@ class Lifted:
         probe = given.forward(torch.zeros(len(rngs), 1, *shape, dtype=torch.complex64))
         self.beyond = torch.zeros_like(probe)
         if not isinstance(given.encoding, Identity | Fourier):
-            n = torch.stack([white(tuple(probe.shape[1:]), rng) for rng in rngs])
+            n = draws(tuple(probe.shape[1:]), rngs)
             self.beyond = n - given.encoding.forward(given.encoding.adjoint(n))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -67,7 +68,7 @@ def heun(
         Lowest level: σ_y of the training scans. The last step there is one denoising.
     """
     levels = noise_levels(steps, low)
-    x = levels[0] * torch.stack([white((1, *shape), rng) for rng in rngs])
+    x = levels[0] * draws((1, *shape), rngs)
     lifted = Lifted(given, rngs, shape)
 
     def denoised(image: Tensor, sigma: float) -> Tensor:
