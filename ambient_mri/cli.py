@@ -21,9 +21,10 @@ from ambient_mri.errors import InputError, PartlyDone
 
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
+    from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
-EVALUATED = METHODS
+POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 FORMATS = ("dicom", "nifti", "hdf5")
 PRESETS = ("tiny", "small", "base")
 TRAINING_METHODS = ("ambient", "unweighted", "naive")
@@ -67,8 +68,8 @@ def _accelerations(text: str) -> tuple[float, ...]:
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in EVALUATED:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVALUATED)}")
+        if name not in METHODS + POSTERIOR:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(METHODS + POSTERIOR)}")
     return names
 
 
@@ -149,6 +150,14 @@ def sample(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling | None:
+    if not set(methods) & set(POSTERIOR):
+        return None
+    from ambient_mri.reconstruction.posterior import Sampling
+
+    return Sampling(arguments.samples, arguments.nfe, arguments.time_budget, arguments.seed)
+
+
 def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.batch import reconstruct as run
@@ -157,6 +166,7 @@ def reconstruct(arguments: argparse.Namespace) -> int:
         arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
         device=_device(arguments.device), formats=arguments.format,
         missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=_say,
+        sampling=_sampling(arguments, (arguments.method,)),
     )  # fmt: skip
     for result in results:
         print(result)
@@ -178,6 +188,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         device=_device(arguments.device),
         seed=arguments.seed,
         tuning_slices=arguments.tuning_slices,
+        sampling=_sampling(arguments, arguments.methods),
         progress=_say,
     )
     print(evaluation_text(evaluation))
@@ -295,9 +306,10 @@ def _parser() -> argparse.ArgumentParser:
     masks.add_argument("--mask", type=Path, metavar="FILE", help="of images: 0 = missing; of BART: its pattern")
     masks.add_argument("--missing", type=_missing, metavar="V", help="value of missing pixels, nan, or padding (DICOM)")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
-    add.add_argument("--method", choices=METHODS, default="one-step", help="default: %(default)s")
+    add.add_argument("--method", choices=METHODS + POSTERIOR, default="one-step", help="default: %(default)s")
     add.add_argument("--strength", type=_positive, metavar="S", help="default: the bundle's, or from the noise")
-    _common(add, seed=False)
+    _samples(add)
+    _common(add)
 
     add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
     add.set_defaults(run=evaluate)
@@ -305,11 +317,13 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--data", required=True, metavar="SPEC")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=_accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
-    add.add_argument("--methods", type=_methods, default=EVALUATED, metavar="M,M,…", help="default: all that apply")
+    every = "default: all that apply but those that draw samples"
+    add.add_argument("--methods", type=_methods, default=METHODS, metavar="M,M,…", help=every)
     add.add_argument("--limit", type=_count, metavar="N", help="at most N slices")
     add.add_argument(
         "--tuning-slices", type=_count, default=48, metavar="N", help="of validation, default: %(default)s"
     )
+    _samples(add)
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     _common(add)
@@ -349,10 +363,17 @@ def _data_commands(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
-def _common(parser: argparse.ArgumentParser, *, seed: bool = True) -> None:
+def _samples(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("posterior samples", f"of the methods {', '.join(POSTERIOR)}")
+    group.add_argument("--samples", type=_count, default=8, metavar="K", help="a slice, default: %(default)s")
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--nfe", type=_count, metavar="N", help="network evaluations a sample, default: the method's")
+    length.add_argument("--time-budget", type=_positive, metavar="S", help="seconds a slice, instead of --nfe")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-    if seed:
-        parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
 def _log_to_stderr() -> None:

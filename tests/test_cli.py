@@ -192,10 +192,12 @@ def test_files_that_cannot_be_used(
 
 def test_choices_are_those_of_the_library() -> None:
     from ambient_mri.prior.network import PRESETS
-    from ambient_mri.reconstruction.methods import METHODS
+    from ambient_mri.reconstruction import posterior
+    from ambient_mri.reconstruction.methods import METHODS, POSTERIOR
     from ambient_mri.reconstruction.outputs import FORMATS
 
-    assert set(cli.EVALUATED) == set(cli.METHODS) == set(METHODS)
+    assert set(cli.METHODS) == set(METHODS)
+    assert cli.POSTERIOR == POSTERIOR == posterior.METHODS
     assert set(cli.FORMATS) == set(FORMATS)
     assert set(cli.PRESETS) == set(PRESETS)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.export.dicom import Derivation
 from ambient_mri.reconstruction.manifest import Manifest, content_sha256, settings_key
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images
+
+if TYPE_CHECKING:
+    from ambient_mri.reconstruction.posterior import Sampling
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +69,7 @@ def reconstruct(
     method: str = "one-step",
     device: str = "cpu",
     strength: float | None = None,
+    sampling: Sampling | None = None,
     formats: Sequence[str] = ("nifti", "hdf5"),
     missing: Missing | None = None,
     fail_fast: bool = False,
@@ -79,9 +84,12 @@ def reconstruct(
     files
         fastMRI, MRD, BART, DICOM or NIfTI files, and folders of DICOM.
     method
-        "one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv" or "biharmonic".
+        "one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic", or a posterior sampler
+        of `methods.POSTERIOR`: then the images are means, and standard deviations are written beside those of k-space.
     strength
         Of the method; None: the bundle's for one-step, for classical ones `methods.default_strength` of the noise.
+    sampling
+        How posterior samplers draw.
     formats
         Of "dicom", "nifti" and "hdf5".
     missing
@@ -99,7 +107,7 @@ def reconstruct(
     """
     choices, missing = Choices(device, strength, outputs.checked(formats), None), missing or Missing()
     cases, problems = find_cases([Path(file) for file in files], missing.mask)
-    job = _Job(bundle_path, Path(out), method, choices, missing, {case.domain for case in cases})
+    job = _Job(bundle_path, Path(out), method, choices, missing, {case.domain for case in cases}, sampling)
     count, started = len(cases) + len(problems), time.perf_counter()
     results: list[Result] = []
     failures: list[str] = []
@@ -143,7 +151,7 @@ class _Job:
 
     def __init__(
         self, bundle_path: Path | str | None, out: Path, method: str, choices: Choices, missing: Missing,
-        domains: set[str],
+        domains: set[str], sampling: Sampling | None,
     ) -> None:  # fmt: skip
         """Load the model, and refuse what no case could use."""
         if domains == {"kspace"} and not methods.applies(method, "kspace"):
@@ -160,7 +168,11 @@ class _Job:
             "bundle_sha256": weights,
             "version": ambient_mri.__version__,
         }
-        self._run = methods.reconstruction(method, bundle)
+        if method in methods.POSTERIOR and sampling is not None:
+            self.settings |= {"samples": sampling.samples, "nfe": sampling.nfe, "time_budget": sampling.seconds,
+                              "seed": sampling.seed}  # fmt: skip
+        self._run = methods.reconstruction(method, bundle, sampling)
+        self._several = method in methods.POSTERIOR and (sampling is None or sampling.samples > 1)
         self._manifest = Manifest(out)
 
     def run(self, case: Case) -> Result:
@@ -170,7 +182,9 @@ class _Job:
         source_sha256 = case.sha256()
         asked = {"formats": self.choices.formats, "missing": _said(self.missing)}
         key = settings_key({**self.settings, **asked, "source_sha256": source_sha256})
-        names = outputs.names(case.name, self.choices.formats, restored=restored)
+        names = outputs.names(
+            case.name, self.choices.formats, restored=restored, sampled=self._several and not restored
+        )
         paths = tuple(self.out / name for name in names)
         entry = self._manifest.done(case.name, key)
         if entry is not None:

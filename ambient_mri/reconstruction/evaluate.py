@@ -25,6 +25,7 @@ from ambient_mri.reconstruction.tuning import tune
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
+    from ambient_mri.reconstruction.posterior import Sampling
 
 __all__ = ["Evaluation", "Example", "Gain", "Interval", "Row", "evaluate"]
 
@@ -43,6 +44,7 @@ def evaluate(
     device: str = "cpu",
     seed: int = 0,
     tuning_slices: int | None = None,
+    sampling: Sampling | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Reconstruct a split with every method at every acceleration and compare with the truth.
@@ -59,10 +61,12 @@ def evaluate(
     limit
         At most this many slices of the split.
     seed
-        Of the bootstrap; reconstruction has no randomness.
+        Of the bootstrap; `sampling` has its own.
     tuning_slices
         At most this many slices of the validation split choose the strengths and the best rival. None: 48, or
         `limit` where that is less.
+    sampling
+        How posterior samplers draw; strengths are tuned with two samples.
     progress
         Called with one line for each method and acceleration.
 
@@ -74,7 +78,8 @@ def evaluate(
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
     bundle = named.load(bundle_path, device, spec.acquisition.domain) if any(map(named.needs_network, wanted)) else None
     _say_what_was_learned(bundle, spec, progress)
-    run = {name: named.reconstruction(name, bundle) for name in wanted}
+    run = {name: named.reconstruction(name, bundle, sampling) for name in wanted}
+    quick = {name: named.reconstruction(name, bundle, sampling and sampling.quick()) for name in wanted}
     tuning_slices = min(TUNING_SLICES, limit or TUNING_SLICES) if tuning_slices is None else tuning_slices
     rng = torch.Generator().manual_seed(seed)
     rows: list[Row] = []
@@ -84,12 +89,13 @@ def evaluate(
         held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
         tuned: dict[str, _Tuned] = {}
         for name in wanted:
-            tuned[name] = _tune(run[name], name, held)
+            tuned[name] = _tune(run[name], quick[name], name, held)
             progress(f"R = {rate:g} {name}: {tuned[name].psnr:.2f} dB on validation, strength {tuned[name].strength}")
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
         scores, seconds, pictured = _reconstruct(run, tuned, scans, rate, device)
         for name in wanted:
-            row = _row(name, rate, scores[name], tuned[name], seconds[name] / len(scans), rng)
+            nfe = named.evaluations(name, run[name])
+            row = _row(name, rate, scores[name], tuned[name], nfe, seconds[name] / len(scans), rng)
             progress(
                 f"R = {rate:g} {name}: {row.psnr.mean:.2f} dB, SSIM {row.ssim.mean:.4f}, "
                 f"{1e3 * row.seconds_per_slice:.0f} ms a slice"
@@ -104,7 +110,7 @@ def evaluate(
         domain=spec.acquisition.domain, noise_std=spec.acquisition.noise_std, split=split, slices=len(scans),
         volumes=len(whose.volumes), patients=len(set(whose.patients)),
         tuning_slices=sum(len(batch.measurement) for batch in held), seed=seed,
-        command=_command(bundle_path, spec, split, accelerations, methods, limit, seed), rows=tuple(rows),
+        command=_command(bundle_path, spec, split, accelerations, methods, limit, seed, sampling), rows=tuple(rows),
         gains=tuple(gains), examples=tuple(examples),
     )  # fmt: skip
 
@@ -118,8 +124,10 @@ class _Tuned:
     curve: tuple[tuple[float, float], ...]
 
 
-def _tune(run: named.Reconstruct, name: str, held: Sequence[Batch]) -> _Tuned:
-    def score(strength: float | None) -> float:
+def _tune(run: named.Reconstruct, quick: named.Reconstruct, name: str, held: Sequence[Batch]) -> _Tuned:
+    """Strengths are compared by `quick`; the figure is that of `run`."""
+
+    def score(strength: float | None, run: named.Reconstruct = quick) -> float:
         scores = Scores()
         for batch in held:
             scores.add(batch, run(batch.measurement, strength).abs().cpu())
@@ -127,9 +135,10 @@ def _tune(run: named.Reconstruct, name: str, held: Sequence[Batch]) -> _Tuned:
         return scores.mean("psnr")
 
     if not named.has_strength(name):
-        return _Tuned(None, score(None), ())
+        return _Tuned(None, score(None, run), ())
     strength, curve = tune(score, named.TYPICAL[name])
-    return _Tuned(strength, max(figure for _, figure in curve), tuple(curve))
+    best = score(strength, run) if name in named.POSTERIOR else max(figure for _, figure in curve)
+    return _Tuned(strength, best, tuple(curve))
 
 
 def _reconstruct(
@@ -155,11 +164,11 @@ def _reconstruct(
     return scores, seconds, list(pictured.values())
 
 
-def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, seconds: float, rng: Generator) -> Row:
+def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, nfe: int, seconds: float, rng: Generator) -> Row:
     intervals = {key: patient_bootstrap(scores.values[key], scores.patients, rng) for key in FIGURES}
     return Row(
         method=name, acceleration=rate, psnr=intervals["psnr"], ssim=intervals["ssim"], nmse=intervals["nmse"],
-        nfe=named.evaluations(name), seconds_per_slice=seconds, strength=tuned.strength, tuning=tuned.curve,
+        nfe=nfe, seconds_per_slice=seconds, strength=tuned.strength, tuning=tuned.curve,
     )  # fmt: skip
 
 
@@ -215,10 +224,12 @@ def weights_sha256(bundle_path: Path) -> str:
 
 def _command(
     bundle: Path | None, spec: DataSpec, split: str, rates: Sequence[float], methods: Sequence[str],
-    limit: int | None, seed: int,
+    limit: int | None, seed: int, sampling: Sampling | None,
 ) -> str:  # fmt: skip
     words = ["ambient-mri", "evaluate", "BUNDLE" if bundle is None else str(bundle), "--data", spec.name]
     words += ["--split", split, "--methods", ",".join(methods), "--seed", str(seed)]
     words += ["--acceleration", ",".join(f"{rate:g}" for rate in rates)] if rates else []
     words += ["--limit", str(limit)] if limit is not None else []
+    words += ["--samples", str(sampling.samples)] if sampling is not None else []
+    words += ["--nfe", str(sampling.nfe)] if sampling is not None and sampling.nfe is not None else []
     return shlex.join(words)

@@ -15,10 +15,21 @@ from ambient_mri.reconstruction import classical
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
+    from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic")
+POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
+"""The mean of posterior samples: slower, and only where asked for."""
 
-TYPICAL = {"one-step": 0.01, "one-step-tv": 0.002, "cg-sense": 0.01, "l1-wavelet": 0.003, "tv": 0.003}
+TYPICAL = {
+    "a-fill": 0.5,
+    "dps": 0.5,
+    "one-step": 0.01,
+    "one-step-tv": 0.002,
+    "cg-sense": 0.01,
+    "l1-wavelet": 0.003,
+    "tv": 0.003,
+}
 """Where tuning starts: strengths for a noise of about 1 % of the image's peak."""
 
 Reconstruct = Callable[[Measurement, float | None], Tensor]
@@ -32,17 +43,18 @@ def applies(method: str, domain: str) -> bool:
 
 def has_strength(method: str) -> bool:
     """Whether the method has a regularisation strength to tune."""
-    return method not in ("zero-filled", "biharmonic")
+    return method not in ("zero-filled", "biharmonic", "a-dps", "ddrm", "dds", "mmps")
 
 
 def needs_network(method: str) -> bool:
     """Whether the method uses a trained model; the others are classical."""
-    return method in ("one-step", "one-step-tv")
+    return method in ("one-step", "one-step-tv", *POSTERIOR)
 
 
-def evaluations(method: str) -> int:
-    """Network evaluations a slice (NFE)."""
-    return int(needs_network(method))
+def evaluations(method: str, run: Reconstruct) -> int:
+    """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
+    drawn: int = getattr(run, "evaluations", int(needs_network(method)))
+    return drawn
 
 
 def load(path: Path | str | None, device: str, domain: str | None = None) -> Bundle:
@@ -56,7 +68,7 @@ def load(path: Path | str | None, device: str, domain: str | None = None) -> Bun
     from ambient_mri.prior.bundle import load_bundle
 
     if path is None:
-        raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
+        raise InputError("the method needs a trained bundle", remedy="Give one, or choose a classical method")
     bundle = load_bundle(path, device=device)
     if domain is not None and bundle.card.acquisition.domain != domain:
         raise InputError(
@@ -68,16 +80,18 @@ def load(path: Path | str | None, device: str, domain: str | None = None) -> Bun
     return bundle
 
 
-def reconstruction(method: str, bundle: Bundle | None) -> Reconstruct:
-    """The method as a function; `bundle` is needed where a network is.
+def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None = None) -> Reconstruct:
+    """The method as a function; `bundle` is needed where a network is, `sampling` where samples are drawn.
 
     Raises
     ------
     InputError
-        If there is no such method, or no bundle where one is needed.
+        If there is no such method, no bundle where one is needed, or its model is of another kind.
     """
-    if method not in METHODS:
-        raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(METHODS)}")
+    if method not in METHODS + POSTERIOR:
+        raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(METHODS + POSTERIOR)}")
+    if method in POSTERIOR:
+        return _posterior(method, bundle, sampling)
     if method == "one-step":
         return _one_step(bundle)
     if method == "one-step-tv":
@@ -102,6 +116,14 @@ def _one_step(bundle: Bundle | None) -> Reconstruct:
         return image
 
     return run
+
+
+def _posterior(method: str, bundle: Bundle | None, sampling: Sampling | None) -> Reconstruct:
+    from ambient_mri.reconstruction.posterior import Posterior, Sampling
+
+    if bundle is None:
+        raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
+    return Posterior(method, bundle, sampling or Sampling())
 
 
 def _one_step_tv(bundle: Bundle | None) -> Reconstruct:

@@ -65,7 +65,9 @@ def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices
         raise outputs.no_place(str(volume.path))
     measured = MeasuredVolume(volume, remove_oversampling=volume.mask.shape[0] == 1)
     warnings = () if choices.card is None else differences(measured, choices.card)
-    image = _cropped(_images(measured, run, choices), volume)
+    image, spread = _images(measured, run, choices)
+    image = _cropped(image, volume)
+    deviation = None if spread is None else _cropped(spread, volume).real.astype(np.float32)
     voxel, affine = _voxel_mm(volume, image.shape), _affine(volume, image.shape)
     identity = {} if volume.header is None else volume.header.identity
     source = from_kspace(identity, affine, len(image), 1.0 if voxel is None else voxel[2])
@@ -74,7 +76,7 @@ def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices
         "acceleration": acceleration(measured.mask),
         "mask_sha256": hashlib.sha256(measured.mask.numpy().tobytes()).hexdigest(),
     }
-    return Product(image, affine, voxel, source), facts, warnings
+    return Product(image, affine, voxel, source, deviation=deviation), facts, warnings
 
 
 def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choices, missing: Missing) -> Made:
@@ -103,15 +105,28 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
     return Product(image, affine, voxel, source, measured), facts, warnings
 
 
-def _images(measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices) -> npt.NDArray[np.complex64]:
-    """`(slices, y, x)` in the units of the file; as many slices at a time as memory should hold."""
+def _images(
+    measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices
+) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.complex64] | None]:
+    """`(slices, y, x)` in the units of the file, and their standard deviation where several samples were drawn.
+
+    As many slices at a time as memory should hold.
+    """
+    from ambient_mri.reconstruction.posterior import Posterior
+
     at_once = max(1, min(16, SAMPLES_AT_ONCE // (measured.volume.shape[1] * measured.matrix[0] * measured.matrix[1])))
-    parts = []
+    parts, spreads = [], []
     for first in range(0, len(measured), at_once):
         batch = collate([measured[i] for i in range(first, min(first + at_once, len(measured)))]).to(choices.device)
-        parts.append((run(batch, choices.strength) * batch.scale[:, None, None, None])[:, 0].cpu())
+        scale = batch.scale[:, None, None, None]
+        if isinstance(run, Posterior) and run.sampling.samples > 1:
+            drawn = run.draw(batch, choices.strength)
+            parts.append((drawn.mean * scale)[:, 0].cpu())
+            spreads.append((drawn.std * scale)[:, 0].cpu())
+        else:
+            parts.append((run(batch, choices.strength) * scale)[:, 0].cpu())
     images: npt.NDArray[np.complex64] = torch.cat(parts).numpy()
-    return images
+    return images, torch.cat(spreads).to(torch.complex64).numpy() if spreads else None
 
 
 def _cropped(image: npt.NDArray[np.complex64], volume: KspaceVolume) -> npt.NDArray[np.complex64]:

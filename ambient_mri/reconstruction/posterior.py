@@ -1,0 +1,140 @@
+"""Posterior samplers as methods of reconstruction: which prior each takes, how many evaluations, how many samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA
+from ambient_mri.sampling import a_dps, a_fill, ddrm, dds, dps, mmps
+from ambient_mri.sampling.annealing import affordable, schedule
+from ambient_mri.sampling.ensemble import Ensemble, Sampler, ensemble
+from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.prior_samples import SIGMA_MAX
+from ambient_mri.sampling.proper import Ambient, proper_prior
+
+if TYPE_CHECKING:
+    from ambient_mri.prior.bundle import Bundle
+
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sampler.
+
+    Parameters
+    ----------
+    corrections
+        See `annealing.schedule`.
+    nfe
+        Network evaluations a sample, unless stated otherwise.
+    high
+        Noise level where sampling starts.
+    ambient
+        Whether it takes an ambient prior; the others take a proper one.
+    before
+        Evaluations before the first noise level.
+    strength
+        Whether its strength is tuned; the others are in units of the noise and have nothing to tune.
+    """
+
+    sampler: Sampler
+    corrections: int
+    nfe: int
+    high: float = SIGMA_MAX
+    ambient: bool = False
+    before: int = 0
+    strength: bool = False
+
+
+KINDS = {
+    "a-fill": Kind(a_fill.a_fill, a_fill.CORRECTIONS, 5, a_fill.HIGHEST, ambient=True, before=1, strength=True),
+    "a-dps": Kind(a_dps.a_dps, a_dps.CORRECTIONS, 20, ambient=True),
+    "dps": Kind(dps.dps, dps.CORRECTIONS, 100, strength=True),
+    "ddrm": Kind(ddrm.ddrm, ddrm.CORRECTIONS, 20),
+    "dds": Kind(dds.dds, dds.CORRECTIONS, 100),
+    "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 20),
+}
+METHODS = tuple(KINDS)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many posterior samples to draw, and how.
+
+    Parameters
+    ----------
+    samples
+        K a slice; the image is their mean.
+    nfe
+        Network evaluations a sample; None: the method's own number.
+    seconds
+        Take as many evaluations as fit into this time a slice (all of its samples), instead of `nfe`.
+    seed
+        Of the draws, together with the identity of the scan.
+    """
+
+    samples: int = SAMPLES
+    nfe: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+    def quick(self) -> Sampling:
+        """Two samples in their share of the time, to compare strengths with."""
+        seconds = None if self.seconds is None else self.seconds * 2 / self.samples
+        return replace(self, samples=min(2, self.samples), seconds=seconds)
+
+
+class Posterior:
+    """A sampler with its prior; calling it gives the mean of the samples.
+
+    Raises
+    ------
+    InputError
+        If the model of the bundle is not of the kind that the sampler needs, or `sampling` cannot be.
+    """
+
+    def __init__(self, method: str, bundle: Bundle, sampling: Sampling) -> None:
+        kind = KINDS[method]
+        self.method, self.kind, self.sampling = method, kind, sampling
+        self.prior: object = Ambient(bundle.prior, a_fill.completed(bundle.card.pattern())) if kind.ambient else None
+        self.prior = self.prior or proper_prior(bundle)
+        self.low = max(bundle.card.noise_std, LOWEST_SIGMA)
+        self.strength = bundle.card.consistency if method == "a-fill" else 1.0
+        self.nfe = kind.nfe if sampling.nfe is None else sampling.nfe
+        if self.nfe <= kind.before:
+            raise InputError(f"{method} needs at least {kind.before + 1} network evaluations", where="nfe")
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a slice: those of a sample times samples."""
+        return self.nfe * self.sampling.samples
+
+    def draw(self, measurement: Measurement, strength: float | None) -> Ensemble:
+        """The samples of a batch. The first batch settles how many evaluations a time budget allows."""
+        observed = Observation.of(measurement)
+        if self.sampling.seconds is not None:
+            one, seconds = measurement[:1], self.sampling.seconds
+            self.sampling = replace(self.sampling, seconds=None)
+
+            def attempt(nfe: int) -> None:
+                self.nfe = nfe + self.kind.before
+                self.draw(one, strength)
+
+            self.nfe = affordable(seconds, attempt) + self.kind.before
+        levels = schedule(
+            self.nfe - self.kind.before, self.low, corrections=self.kind.corrections,
+            high=max(self.kind.high, 2 * self.low),
+        )  # fmt: skip
+        return ensemble(
+            self.kind.sampler, self.prior, observed, measurement.scan_ids, levels, samples=self.sampling.samples,
+            strength=self.strength if strength is None else strength, seed=self.sampling.seed,
+        )  # fmt: skip
+
+    def __call__(self, measurement: Measurement, strength: float | None) -> Tensor:
+        return self.draw(measurement, strength).mean
