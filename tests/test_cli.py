@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ambient_mri import cli
+from ambient_mri.cli import arguments, training
 from ambient_mri.errors import InputError
 
 COMMANDS = (
@@ -88,7 +89,7 @@ def test_wrong_usage_is_one_line(line: str, capsys: pytest.CaptureFixture[str]) 
 def test_bad_input_is_one_line_and_exit_2(
     problem: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "data_list", _raising(problem))
+    monkeypatch.setattr(cli.data, "data_list", _raising(problem))
     assert cli.main(["data", "list"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -97,12 +98,12 @@ def test_bad_input_is_one_line_and_exit_2(
 
 
 def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "data_list", _raising(KeyboardInterrupt()))
+    monkeypatch.setattr(cli.data, "data_list", _raising(KeyboardInterrupt()))
     assert cli.main(["data", "list"]) == 130
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "data_list", _raising(RuntimeError("shape mismatch")))
+    monkeypatch.setattr(cli.data, "data_list", _raising(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         cli.main(["data", "list"])
 
@@ -196,10 +197,10 @@ def test_choices_are_those_of_the_library() -> None:
     from ambient_mri.reconstruction.methods import METHODS, POSTERIOR
     from ambient_mri.reconstruction.outputs import FORMATS
 
-    assert set(cli.METHODS) == set(METHODS)
-    assert cli.POSTERIOR == POSTERIOR == posterior.METHODS
-    assert set(cli.FORMATS) == set(FORMATS)
-    assert set(cli.PRESETS) == set(PRESETS)
+    assert set(arguments.METHODS) == set(METHODS)
+    assert arguments.POSTERIOR == POSTERIOR == posterior.METHODS
+    assert set(arguments.FORMATS) == set(FORMATS)
+    assert set(training.PRESETS) == set(PRESETS)
 
 
 def test_module_and_program_answer() -> None:

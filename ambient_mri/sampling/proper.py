@@ -23,7 +23,7 @@ from ambient_mri.sampling.observation import Observation
 REFINED = "refined"
 REMEDY = (
     "Use one-step, a-fill or a-dps, refine the model into a proper prior by EM (`ambient-mri refine`), or train on "
-    "fully sampled scans without further corruption (`ambient-mri train --data SPEC --method naive`, fully_sampled SPEC)"
+    "fully sampled scans without further corruption (`ambient-mri train --method naive` and a fully_sampled SPEC)"
 )
 
 

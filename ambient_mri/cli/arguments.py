@@ -1,0 +1,118 @@
+"""What arguments of the command line mean: their types, and the groups that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ambient_mri.errors import InputError
+
+if TYPE_CHECKING:
+    from ambient_mri.reconstruction.posterior import Sampling
+
+METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
+POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
+FORMATS = ("dicom", "nifti", "hdf5")
+
+
+class Commands(Protocol):
+    """Where a command is added: what `ArgumentParser.add_subparsers` gives."""
+
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser: ...
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def noise_level(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a noise level (0 or more)")
+    return value
+
+
+def accelerations(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if not all(1 <= value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"{text}: accelerations are numbers of at least 1, such as 2,4,8")
+    return values
+
+
+def method_names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in METHODS + POSTERIOR:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(METHODS + POSTERIOR)}")
+    return names
+
+
+def format_names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no format; choose among {', '.join(FORMATS)}")
+    return names
+
+
+def missing_value(text: str) -> float | str:
+    if text in ("padding", "nan"):
+        return text
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a value that pixels have; say nan for NaN")
+    return value
+
+
+def device(name: str) -> str:
+    """`name`, or a clear refusal where this machine has no such device."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as problem:
+        raise InputError(
+            f"device {name!r} cannot be used",
+            where="--device",
+            remedy="Choose cpu; `ambient-mri doctor` lists what is there",
+        ) from problem
+    return name
+
+
+def samples(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("posterior samples", f"of the methods {', '.join(POSTERIOR)}")
+    group.add_argument("--samples", type=count, default=8, metavar="K", help="a slice, default: %(default)s")
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--nfe", type=count, metavar="N", help="network evaluations a sample, default: the method's")
+    length.add_argument("--time-budget", type=positive, metavar="S", help="seconds a slice, instead of --nfe")
+
+
+def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling | None:
+    if not set(methods) & set(POSTERIOR):
+        return None
+    from ambient_mri.reconstruction.posterior import Sampling
+
+    return Sampling(arguments.samples, arguments.nfe, arguments.time_budget, arguments.seed)
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

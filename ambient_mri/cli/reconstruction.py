@@ -1,0 +1,101 @@
+"""`reconstruct` and `evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ambient_mri import files
+from ambient_mri.cli.arguments import (
+    METHODS,
+    POSTERIOR,
+    Commands,
+    accelerations,
+    common,
+    count,
+    device,
+    format_names,
+    method_names,
+    missing_value,
+    positive,
+    samples,
+    sampling,
+    say,
+)  # fmt: skip
+
+
+def add(commands: Commands) -> None:
+    add = commands.add_parser("reconstruct", help="k-space or damaged images to NIfTI, HDF5, DICOM and PNG")
+    add.set_defaults(run=reconstruct)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument(
+        "--format", type=format_names, default=("nifti", "hdf5"), metavar="F,F,…", help="dicom, nifti, hdf5"
+    )
+    masks = add.add_mutually_exclusive_group()
+    masks.add_argument("--mask", type=Path, metavar="FILE", help="of images: 0 = missing; of BART: its pattern")
+    masks.add_argument(
+        "--missing", type=missing_value, metavar="V", help="value of missing pixels, nan, or padding (DICOM)"
+    )
+    add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
+    add.add_argument("--method", choices=METHODS + POSTERIOR, default="one-step", help="default: %(default)s")
+    add.add_argument("--strength", type=positive, metavar="S", help="default: the bundle's, or from the noise")
+    samples(add)
+    common(add)
+
+    add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
+    add.set_defaults(run=evaluate)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", required=True, metavar="SPEC")
+    add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
+    add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
+    every = "default: all that apply but those that draw samples"
+    add.add_argument("--methods", type=method_names, default=METHODS, metavar="M,M,…", help=every)
+    add.add_argument("--limit", type=count, metavar="N", help="at most N slices")
+    add.add_argument("--tuning-slices", type=count, default=48, metavar="N", help="of validation, default: %(default)s")
+    samples(add)
+    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    common(add)
+
+
+def reconstruct(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.readers.magnitude import Missing
+    from ambient_mri.reconstruction.batch import reconstruct as run
+
+    results = run(
+        arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
+        device=device(arguments.device), formats=arguments.format,
+        missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
+        sampling=sampling(arguments, (arguments.method,)),
+    )  # fmt: skip
+    for result in results:
+        print(result)
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.spec import load_spec
+    from ambient_mri.reconstruction.evaluate import evaluate as run
+    from ambient_mri.report import evaluation_page, evaluation_text
+
+    evaluation = run(
+        arguments.bundle,
+        load_spec(arguments.data),
+        split=arguments.split,
+        accelerations=arguments.acceleration,
+        methods=arguments.methods,
+        limit=arguments.limit,
+        device=device(arguments.device),
+        seed=arguments.seed,
+        tuning_slices=arguments.tuning_slices,
+        sampling=sampling(arguments, arguments.methods),
+        progress=say,
+    )
+    print(evaluation_text(evaluation))
+    if arguments.json is not None:
+        print(files.write(arguments.json, evaluation.to_json()))
+    if arguments.html is not None:
+        print(files.write(arguments.html, evaluation_page(evaluation)))
+    return 0

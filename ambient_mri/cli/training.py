@@ -1,0 +1,84 @@
+"""`train` and `sample`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ambient_mri.cli.arguments import Commands, common, count, device, positive
+
+PRESETS = ("tiny", "small", "base")
+TRAINING_METHODS = ("ambient", "unweighted", "naive")
+
+
+def add(commands: Commands) -> None:
+    add = commands.add_parser("train", help="learn a prior from corrupted scans; the same command resumes")
+    add.set_defaults(run=train)
+    add.add_argument("--data", required=True, metavar="SPEC", help="a name from `data list` or a YAML file")
+    add.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="default: %(default)s")
+    add.add_argument("--minutes", type=positive, metavar="M", help="stop after M minutes of training")
+    add.add_argument("--steps", type=count, metavar="N", help="stop after N steps")
+    add.add_argument("--preset", choices=PRESETS, default="small", help="default: %(default)s")
+    add.add_argument(
+        "--method",
+        choices=TRAINING_METHODS,
+        default="ambient",
+        help="ambient, or what it is compared with: naive (no further corruption), unweighted",
+    )
+    add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
+    common(add)
+
+    add = commands.add_parser("sample", help="draw images from a trained prior")
+    add.set_defaults(run=sample)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("-n", "--number", type=count, default=64, help="default: %(default)s")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--steps", type=count, default=18, help="noise levels of the sampler, default: %(default)s")
+    add.add_argument("--batch-size", type=count, default=16, help="default: %(default)s; changes no sample")
+    common(add)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from ambient_mri.prior.training import TrainOptions, dry_run
+    from ambient_mri.prior.training import train as run
+    from ambient_mri.sampling.preview import preview
+
+    options = TrainOptions(
+        data=arguments.data,
+        out=arguments.out,
+        minutes=arguments.minutes,
+        steps=arguments.steps,
+        preset=arguments.preset,
+        seed=arguments.seed,
+        precision=arguments.precision,
+        init=arguments.init,
+        device=device(arguments.device),
+        method=arguments.method,
+    )
+    if arguments.dry_run:
+        print("\n".join(dry_run(options)))
+    else:
+        bundle = run(options, preview)
+        if os.environ.get("RANK", "0") == "0":
+            print(bundle)
+    return 0
+
+
+def sample(arguments: argparse.Namespace) -> int:
+    from ambient_mri.sampling.prior_samples import sample_to_folder
+
+    print(
+        sample_to_folder(
+            arguments.bundle,
+            arguments.number,
+            arguments.out,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+            device=device(arguments.device),
+        )
+    )
+    return 0
