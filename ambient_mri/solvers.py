@@ -1,48 +1,83 @@
-"""(N + λI)⁻¹ for N = AᴴA: a fixed polynomial where gradients pass, conjugate gradients where only the answer counts."""
+"""(N + λI)⁻¹ for N = AᴴA: exactly where gradients pass, conjugate gradients where only the answer counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ambient_mri.operators import Fourier, Identity, Masked
+from ambient_mri.fourier import fft1c, ifft1c
+from ambient_mri.operators import Fourier, Identity, Masked, Sense, keep
 
-CHEBYSHEV_STEPS = 16
+DIRECT_WIDTH = 96
+"""Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
+TOLERANCE, MAX_ITERATIONS = 1e-2, 24
+"""Of the iteration inside the prior: an error of 2 % at λ = .003 and of 7 % at .001, for 4 coils and R = 4."""
 
 
-def resolvent(A: Masked, b: Tensor, lam: Tensor, steps: int = CHEBYSHEV_STEPS) -> Tensor:
-    """(AᴴA + λI)⁻¹ b by Chebyshev iteration, for b in the range of Aᴴ.
+class Resolvent:
+    """(AᴴA + λI)⁻¹ of a batch, set up once and applied several times: linear, symmetric, its own derivative.
 
-    The spectrum of AᴴA lies in [0, ‖E‖²], so the iteration needs no inner products and is a fixed polynomial
-    in AᴴA: linear, symmetric, differentiable. Where AᴴA is a projector (pixels, one coil) it is exact at once.
-    Error at most 1/T_k(1 + 2λ/‖E‖²): 8 % at λ = .01 and 16 steps.
+    Pixels and one coil: AᴴA is a projector, and the inverse a formula. Coils with whole lines measured: image rows
+    (along the phase encode) do not mix, so that each is a small dense system, factorised once. Else conjugate
+    gradients, differentiated as what they approximate: the backward pass is the same solve.
 
     Parameters
     ----------
     A
         Operator of a batch of b images.
-    b
-        `(b, 1, y, x)` complex.
     lam
         λ > 0, `(b, 1, 1, 1)`.
     """
-    if isinstance(A.encoding, Identity | Fourier):
-        return b / (1 + lam)
-    half = A.encoding.norm**2 / 2
-    centre = half + lam
-    sigma = centre / half
-    rho = 1 / sigma
-    step = b / centre
-    x, residual = step, b
-    for _ in range(steps - 1):
-        residual = residual - (A.normal(step) + lam * step)
-        following = 1 / (2 * sigma - rho)
-        step = following * rho * step + (2 * following / half) * residual
-        rho = following
-        x = x + step
-    return x
+
+    def __init__(self, A: Masked, lam: Tensor) -> None:
+        self.A, self.lam = A, lam
+        self.factor = None if (matrices := _row_matrices(A)) is None else torch.linalg.cholesky(_shifted(matrices, lam))
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """(AᴴA + λI)⁻¹ b for b `(b, 1, y, x)` complex64 in the range of Aᴴ."""
+        if isinstance(self.A.encoding, Identity | Fourier):
+            return b / (1 + self.lam)
+        if self.factor is not None:
+            solved: Tensor = torch.cholesky_solve(b.squeeze(1).unsqueeze(-1), self.factor)
+            return solved.squeeze(-1).unsqueeze(1)
+        iterated: Tensor = _Iterated.apply(b, self.A, self.lam)  # type: ignore[no-untyped-call]
+        return iterated
+
+    def project(self, x: Tensor) -> Tensor:
+        """P x = (AᴴA + λI)⁻¹ AᴴA x: the part of an image that was seen."""
+        return self(self.A.normal(x))
+
+
+class _Iterated(torch.autograd.Function):
+    """Conjugate gradients; the vector-Jacobian product of a symmetric inverse is the inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, A: Masked, lam: Tensor) -> Tensor:
+        ctx.A, ctx.lam = A, lam
+        with torch.no_grad():
+            return conjugate_gradients(A, b, lam, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        back: Tensor = _Iterated.apply(grads[0], ctx.A, ctx.lam)  # type: ignore[no-untyped-call]
+        return back, None, None
+
+
+def _row_matrices(A: Masked) -> Tensor | None:
+    """AᴴA of each image row `(b, y, x, x)`; None where rows mix or are too long."""
+    mask, encoding = A.mask, A.encoding
+    if not isinstance(encoding, Sense) or mask.shape[-2] != 1 or mask.shape[-1] > DIRECT_WIDTH:
+        return None
+    identity = torch.eye(mask.shape[-1], dtype=encoding.maps.dtype, device=mask.device)
+    between = ifft1c(keep(mask, fft1c(identity))).mT  # FᴴMF, the same for all rows and coils
+    return torch.einsum("bcyj,bcyi->byji", encoding.maps.conj(), encoding.maps) * between
+
+
+def _shifted(matrices: Tensor, lam: Tensor) -> Tensor:
+    return matrices + lam * torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
 
 
 def conjugate_gradients(

@@ -9,7 +9,7 @@ from pathlib import Path
 from ambient_mri.cli.arguments import Commands, common, count, device, positive
 
 PRESETS = ("tiny", "small", "base")
-TRAINING_METHODS = ("ambient", "unweighted", "naive")
+TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive")
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         "--method",
         choices=TRAINING_METHODS,
         default="ambient",
-        help="ambient, or what it is compared with: naive (no further corruption), unweighted",
+        help="ambient, or what it is compared with: ssdu (unrolled, no noise levels), naive (no D), unweighted",
     )
     add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")

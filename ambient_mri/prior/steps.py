@@ -18,8 +18,12 @@ from ambient_mri.corruption import Further, FurtherCorruption
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
-SHARE_AT_USE = 0.5
-"""Share of draws at the noise level of reconstruction; the others cover all levels that sampling visits."""
+SHARE_AT_USE, SHARE_NEAR_USE = 0.35, 0.3
+"""Shares of draws at the noise level of reconstruction, and little above it; the others cover all levels that sampling
+visits. At σ_y itself a scan says nothing about the noise of what D kept (see `objective.ambient_loss`): denoising at
+use is learned from the levels just above, where as much noise is added as there is."""
+NEAR_LOG_MEAN, NEAR_LOG_STD = -0.3, 0.6
+"""ln of the noise added near use, in units of σ_y."""
 LOG_MEAN, LOG_STD = -1.6, 1.5
 """ln of the noise added beyond σ_y (Karras et al. 2022, with a wider law since the images are half masked)."""
 HIGHEST_SIGMA = 40.0
@@ -74,9 +78,14 @@ def draw(measurement: Measurement, law: FurtherCorruption, rngs: Sequence[Genera
     device = measurement.y.device
     sigmas, noises = [], []
     for noise_std, rng in zip(measurement.noise_std.tolist(), rngs, strict=True):
-        at_use = float(torch.rand((), generator=rng)) < SHARE_AT_USE
-        added = math.exp(LOG_MEAN + LOG_STD * float(torch.randn((), generator=rng)))
-        sigma = max(noise_std, LOWEST_SIGMA) if at_use else math.hypot(noise_std, min(added, HIGHEST_SIGMA))
+        least = max(noise_std, LOWEST_SIGMA)
+        where, normal = float(torch.rand((), generator=rng)), float(torch.randn((), generator=rng))
+        if where < SHARE_AT_USE:
+            sigma = least
+        elif where < SHARE_AT_USE + SHARE_NEAR_USE:
+            sigma = least * math.hypot(1.0, math.exp(NEAR_LOG_MEAN + NEAR_LOG_STD * normal))
+        else:
+            sigma = math.hypot(noise_std, min(math.exp(LOG_MEAN + LOG_STD * normal), HIGHEST_SIGMA))
         sigmas.append(max(sigma, LOWEST_SIGMA))
         noises.append(white(tuple(measurement.y.shape[1:]), rng))
     return Draw(further, torch.tensor(sigmas, device=device), torch.stack(noises).to(device))

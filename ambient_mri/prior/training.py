@@ -25,6 +25,7 @@ from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import Batches, Draw, draw, stream
 
 logger = logging.getLogger("ambient_mri.training")
@@ -53,7 +54,9 @@ class TrainOptions:
     init
         Bundle whose weights training starts from.
     method
-        "ambient"; "naive" (D absent) and "unweighted" (no inverse-probability weights) are for comparison only.
+        "ambient"; for comparison only: "ssdu" (the same cascade as a self-supervised unrolled network: every draw at
+        σ_y, judged on what D hid; Yaman et al. 2020, weighted as in Millard and Chiew 2023), "naive" (D absent) and
+        "unweighted" (no inverse-probability weights).
     """
 
     data: str
@@ -218,9 +221,11 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
 
 
 def _compared(drawn: Draw, measurement: Measurement, method: str) -> Draw:
-    """The draw as it is, or what the two comparisons make of it."""
+    """The draw as it is, or what the comparisons make of it."""
     if method == "ambient":
         return drawn
+    if method == "ssdu":
+        return replace(drawn, sigma=measurement.noise_std.clamp_min(LOWEST_SIGMA))
     everything = measurement.mask.to(torch.float32)
     if method == "unweighted":
         return replace(drawn, further=Further(drawn.further.operator, everything))

@@ -101,6 +101,11 @@ class Posterior:
 
     def __init__(self, method: str, bundle: Bundle, sampling: Sampling) -> None:
         kind = KINDS[method]
+        if bundle.card.method == "ssdu":
+            raise InputError(
+                f"{method} asks for all noise levels, and a model trained with the method ssdu knows only σ_y",
+                where=str(bundle.path), remedy="Use one-step, or a model trained with --method ambient",
+            )  # fmt: skip
         self.method, self.kind, self.sampling = method, kind, sampling
         self.prior: object = Ambient(bundle.prior, a_fill.completed(bundle.card.pattern())) if kind.ambient else None
         self.prior = self.prior or proper_prior(bundle)

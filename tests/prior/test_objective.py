@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ambient_mri import solvers
 from ambient_mri.corruption import Further, FurtherCorruption
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
@@ -18,7 +19,7 @@ from ambient_mri.prior.network import PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.steps import stream, white
-from ambient_mri.solvers import conjugate_gradients, resolvent
+from ambient_mri.solvers import Resolvent, conjugate_gradients
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,24 @@ def test_unmeasured_samples_are_never_read() -> None:
     assert bool(torch.isfinite(withheld_error(prior, poisoned, A, further, batch.noise_std)[0]).all())
 
 
-def test_resolvent_solves_is_symmetric_and_differentiates_to_itself() -> None:
+@pytest.mark.parametrize("width", [96, 0], ids=["rows", "iterated"])
+def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solvers, "DIRECT_WIDTH", width)
     rng = stream(0, 0, 0)
-    maps = white((1, 4, 17, 12), rng)
+    maps = white((2, 4, 17, 12), rng)
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
-    A = Masked(Sense(maps), RandomLines(2, 0.2).draw((17, 12), rng)[None, None])
-    lam = torch.full((1, 1, 1, 1), 0.05)
-    b, c = A.normal(white((1, 1, 17, 12), rng)), A.normal(white((1, 1, 17, 12), rng))
-    exact = conjugate_gradients(A, b, lam)
-    assert float((resolvent(A, b, lam) - exact).norm() / exact.norm()) < 0.07
-    assert torch.allclose(torch.vdot(c.flatten(), resolvent(A, b, lam).flatten()),
-                          torch.vdot(resolvent(A, c, lam).flatten(), b.flatten()), rtol=1e-4)  # fmt: skip
+    masks = torch.stack([RandomLines(2, 0.2).draw((17, 12), rng)[None] for _ in range(2)])
+    A, lam = Masked(Sense(maps), masks), torch.tensor([0.05, 0.2]).reshape(2, 1, 1, 1)
+    inverse = Resolvent(A, lam)
+    b, c = A.normal(white((2, 1, 17, 12), rng)), A.normal(white((2, 1, 17, 12), rng))
+    exact = conjugate_gradients(A, b, lam, tolerance=1e-6)
+    tolerance = 1e-4 if width else 0.02
+    assert float((inverse(b) - exact).norm() / exact.norm()) < tolerance
+    assert float((inverse.project(c) - c + lam * inverse(c)).norm() / c.norm()) < 2 * tolerance
+    assert torch.allclose(torch.vdot(c.flatten(), inverse(b).flatten()),
+                          torch.vdot(inverse(c).flatten(), b.flatten()), rtol=tolerance)  # fmt: skip
     leaf = b.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(resolvent(A, leaf, lam), leaf, grad_outputs=c)
-    assert torch.allclose(gradient, resolvent(A, c, lam), rtol=1e-3, atol=1e-4)
+    (gradient,) = torch.autograd.grad(inverse(leaf), leaf, grad_outputs=c)
+    assert torch.allclose(gradient, inverse(c), rtol=1e-3, atol=1e-4)

@@ -20,9 +20,11 @@ from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
 from ambient_mri.patterns import RandomLines
-from ambient_mri.prior import training
+from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.steps import Batches, draw, stream
 from ambient_mri.prior.training import TrainOptions, dry_run, train
 
@@ -118,6 +120,38 @@ def test_a_draw_does_not_depend_on_the_batch(scans: list[Measurement]) -> None:
     assert torch.equal(together.sigma[2:3], alone.sigma)
     assert torch.equal(together.further.weight[2:3], alone.further.weight)
     assert bool((together.further.operator.mask.sum((1, 2, 3)) < collate(scans[:4]).mask.sum((1, 2, 3))).all())
+
+
+def test_noise_levels_of_training_are_at_use_near_it_and_everywhere(scans: list[Measurement]) -> None:
+    batch = collate([scans[0]] * 8)
+    noise_std = float(batch.noise_std[0])
+    law = FurtherCorruption(RandomLines(4), (0.25, 0.8))
+    sigma = torch.cat([draw(batch, law, [stream(0, step, i) for i in range(8)]).sigma for step in range(60)])
+    assert float(sigma.min()) >= noise_std * (1 - 1e-6)
+    at_use = (sigma / noise_std < 1 + 1e-6).float().mean()
+    near = ((sigma / noise_std > 1 + 1e-6) & (sigma / noise_std < 2)).float().mean()
+    assert float(at_use) == pytest.approx(steps.SHARE_AT_USE, abs=0.07)
+    assert 0.2 < float(near) < 0.45
+    assert float((sigma > 10 * noise_std).float().mean()) > 0.1
+
+
+def test_ssdu_draws_at_the_noise_of_the_scan_and_is_judged_on_what_was_hidden(scans: list[Measurement]) -> None:
+    batch = collate(scans[:4])
+    drawn = draw(batch, FurtherCorruption(RandomLines(4), (0.25, 0.8)), [stream(0, 5, i) for i in range(4)])
+    compared = training._compared(drawn, batch, "ssdu")
+    assert torch.equal(compared.sigma, batch.noise_std)
+    assert torch.equal(compared.further.weight, drawn.further.weight)
+
+    class Zero:
+        def denoise(self, x_in: torch.Tensor, sigma: torch.Tensor, given: Masked) -> torch.Tensor:
+            return torch.zeros_like(x_in)
+
+    A, shown = batch.operator(), compared.further.operator.mask
+    louder = torch.where(shown, 2 * batch.y, batch.y)
+    losses = [ambient_loss(Zero(), y, A, compared.further, compared.sigma, batch.noise_std, compared.noise)
+              for y in (batch.y, louder)]  # fmt: skip
+    assert torch.equal(*losses)
+    assert bool((losses[0] > 0).all())
 
 
 def test_bundle_states_what_it_is(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_too_few_evaluations_are_refused(ambient: Bundle) -> None:
         Posterior("a-fill", ambient, Sampling(nfe=1))
 
 
+@pytest.mark.parametrize("method", ["a-fill", "a-dps"])
+def test_a_model_that_knows_one_noise_level_draws_no_samples(ambient: Bundle, method: str) -> None:
+    unrolled = replace(ambient, card=ambient.card.model_copy(update={"method": "ssdu"}))
+    with pytest.raises(InputError, match="knows only σ_y"):
+        Posterior(method, unrolled, Sampling())
+
+
 def test_evaluation_states_nfe_and_repeats(tiny_bundle: Path) -> None:
     def once() -> object:
         return evaluate(
