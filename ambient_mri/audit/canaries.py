@@ -1,4 +1,4 @@
-"""T6: patients who entered the training by the flip of a coin bound ε of differential privacy from below, in one run."""
+"""T6: patients who entered the training by the flip of a coin bound ε of differential privacy from below."""
 
 from __future__ import annotations
 

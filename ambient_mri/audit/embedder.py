@@ -66,20 +66,15 @@ def build(seed: int) -> Embedder:
         return Embedder()
 
 
-def contrastive_loss(first: Tensor, second: Tensor, same: Tensor) -> Tensor:
+def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
     """NT-Xent (Chen et al. 2020, eq. 1) at τ = .07: row i of both views is the pair, all other rows are negatives.
 
-    `same` `(b, b)` marks rows that are the same slice drawn twice; they count neither way. Neighbouring slices of a
-    patient are ordinary, hence hard, negatives.
+    Neighbouring slices of a patient are negatives like others, and the hardest.
     """
     both = torch.cat([first, second])
-    logits = both @ both.T / TEMPERATURE
-    n = len(first)
-    blocked = same.repeat(2, 2)
-    pair = torch.arange(2 * n, device=both.device).roll(n)
-    blocked[torch.arange(2 * n), pair] = False
-    blocked.fill_diagonal_(True)
-    return functional.cross_entropy(logits.masked_fill(blocked, -torch.inf), pair)
+    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
+    pair = torch.arange(len(both), device=both.device).roll(len(first))
+    return functional.cross_entropy((both @ both.T / TEMPERATURE).masked_fill(itself, -torch.inf), pair)
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ def train(
         views = [random_view(pictures(chosen, rng), rng).to(device) for _ in range(2)]
         for group in optimiser.param_groups:
             group["lr"] = plan.rate(step)
-        loss = contrastive_loss(network(views[0]), network(views[1]), torch.zeros(len(rows), len(rows), dtype=torch.bool))
+        loss = contrastive_loss(network(views[0]), network(views[1]))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -42,6 +42,8 @@ class Membership:
         Chance that a training patient is recovered better than a hold-out patient, with its interval.
     sensitivity_at_1_percent
         Share of training patients recovered better than all but 1 % of the hold-out patients.
+    units
+        Patients of both sides.
     """
 
     gap: Array
@@ -55,6 +57,7 @@ class Membership:
     auc_low: float
     auc_high: float
     sensitivity_at_1_percent: float
+    units: int
 
 
 def by_patient(log_errors: Array, patients: Sequence[str]) -> Array:
@@ -93,7 +96,7 @@ def membership(
     cut = np.quantile(score[n:], 0.01, method="lower")
     return Membership(
         gap, low, high, p_value, mean, float(mean_low), float(mean_high), auc(score[:n], score[n:]), float(auc_low),
-        float(auc_high), float((score[:n] < cut).mean()),
+        float(auc_high), float((score[:n] < cut).mean()), len(score),
     )  # fmt: skip
 
 

@@ -58,10 +58,7 @@ def pair_evidence(samples: Features, base: Features, patients: Sequence[str], de
     first = distance[:, 0]
     spread = distance[:, :CARLINI_NEIGHBOURS].mean(1) / 2
     return PairEvidence(
-        found.index[:, 0],
-        found.similarity[:, 0],
-        first / np.maximum(second, 1e-12),
-        first / np.maximum(spread, 1e-12),
+        found.index[:, 0], found.similarity[:, 0], first / np.maximum(second, 1e-12), first / np.maximum(spread, 1e-12)
     )
 
 
@@ -75,7 +72,7 @@ def pair_threshold(ratios: Array, rate: float = 1e-3) -> float:
 
 
 def equal_folds(patients: Sequence[str], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
-    """Rows of the base dealt out by patient into folds of `size` patients; what is left over joins a last, smaller fold.
+    """Rows of the base dealt out by patient into folds of `size` patients; the last fold may be smaller.
 
     The nearest of more slices is nearer: training folds are as large as the hold-out that they are compared with.
     """

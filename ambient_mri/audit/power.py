@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ambient_mri.audit.exchangeability import smallest_count
 from ambient_mri.audit.multiplicity import upper_bound
 
-LEVEL, CAUGHT = 0.05, 0.95
-TESTS = 3
-"""Tests among which Holm shares the error: T1, T3 and T4."""
+CAUGHT = 0.95
+LEVEL = 0.05 / 3
+"""Of one test: T1, T3 and T4 share an error of 5 % (Holm's first step)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Sensitivity:
     recall
         Share of copies that stand out when they are emitted: measured on planted copies, 1 before the run.
     least_patients
-        Patients who must stand out above every hold-out patient for p < .05 in a test of its own; None: impossible.
+        Patients who must stand out above every hold-out patient for p < .05 after Holm's adjustment for three tests;
+        None: not even all of them suffice.
     least_named
         Patients who must stand out for any of them to be named at q = .1.
     rate

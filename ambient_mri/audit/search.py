@@ -62,9 +62,7 @@ def nearest(queries: Features, base: Features, k: int = 1, device: str = "cpu") 
     return Neighbours(index, similarity)
 
 
-def _candidates(
-    queries: Features, base: Features, k: int, device: str
-) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+def _candidates(queries: Features, base: Features, k: int, device: str) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """(first query, their k candidates) block by block, so that memory stays bounded."""
     if device.startswith("cuda"):
         import torch
