@@ -16,7 +16,7 @@ ROOMS = (
     "data", "prior", "sampling", "reconstruction", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
-    "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy", "skimage",
+    "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy", "skimage",
     "tensorboard", "torch", "yaml",
 )  # fmt: skip
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}

@@ -150,26 +150,22 @@ def with_content(pictures: Tensor) -> list[int]:
     return torch.nonzero(spread >= LEAST_DETAIL * spread.median()).flatten().tolist()
 
 
-def another_view(side: Side, law: FurtherCorruption | None) -> Callable[[Sequence[int], Generator], Tensor]:
-    """Pictures of the same slices under another mask, D A; without a law, the pictures themselves.
+def views(side: Side, law: FurtherCorruption | None, seed: int, further: int = 2) -> Tensor:
+    """`(views, n, 1, y, x)`: the pictures, and `further` more of each slice from a part D A of what was measured.
 
-    Half of them see the whole measurement.
+    Two pictures of one slice under different masks count as the same for the embedder. Without a law (images),
+    the pictures alone.
     """
-
-    def draw(rows: Sequence[int], rng: Generator) -> Tensor:
-        pictures = side.pictures[list(rows)]
-        if law is None:
-            return pictures
-        thinned = [i for i in range(len(rows)) if float(torch.rand((), generator=rng)) < 0.5]
-        for start in range(0, len(thinned), BATCH):
-            part = thinned[start : start + BATCH]
-            batch = collate([side.scans[rows[i]] for i in part])
-            seeds = torch.randint(2**31, (len(part),), generator=rng).tolist()
-            shown = law.draw(batch.operator(), [stream(seed, 0, 0) for seed in seeds]).operator
-            pictures[part] = view(shown, batch.y, batch.noise_std)
-        return pictures
-
-    return draw
+    found = [side.pictures]
+    for number in range(further if law is not None else 0):
+        parts, first = [], 0
+        for batch in side.batches():
+            rngs = [stream(seed, -12 - number, first + i) for i in range(len(batch))]
+            assert law is not None
+            parts.append(view(law.draw(batch.operator(), rngs).operator, batch.y, batch.noise_std))
+            first += len(batch)
+        found.append(torch.cat(parts))
+    return torch.stack(found)
 
 
 def fingerprint(sides: Sequence[Side]) -> str:

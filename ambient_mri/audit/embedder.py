@@ -7,7 +7,7 @@ patients better would find them more often, copied or not. Nothing is downloaded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ambient_mri import files
@@ -27,8 +27,6 @@ from ambient_mri.prior.steps import stream
 DIMENSIONS, TEMPERATURE, BATCH = 128, 0.07, 96
 SIZE = 64
 WIDTHS = (32, 64, 128, 192)
-Pictures = Callable[[Sequence[int], Generator], Tensor]
-"""(slices, generator) → pictures `(b, 1, y, x)`: of a corrupted scan, another mask or noise at every call."""
 
 
 class Embedder(nn.Module):
@@ -92,15 +90,15 @@ class Training:
 
 
 def train(
-    count: int, pictures: Pictures, plan: Training, device: str = "cpu",
+    pictures: Tensor, plan: Training, device: str = "cpu",
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Embedder:  # fmt: skip
-    """Learn from `count` slices, training and hold-out pooled; who is who does not enter.
+    """Learn from slices of training and hold-out pooled; who is who does not enter.
 
     Parameters
     ----------
     pictures
-        Draws a picture of each slice asked for; called twice a step.
+        `(views, n, 1, y, x)`: n slices, each in one or several views (under other masks) that count as the same.
     progress
         Called with every step and its loss.
     """
@@ -108,9 +106,11 @@ def train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.peak_rate, weight_decay=1e-4)
     for step in range(plan.steps):
         rng = stream(plan.seed, -11, step)
-        rows = torch.randperm(count, generator=rng)[:BATCH]
-        chosen = rows.tolist()
-        views = [random_view(pictures(chosen, rng), rng).to(device) for _ in range(2)]
+        rows = torch.randperm(pictures.shape[1], generator=rng)[:BATCH]
+        views = []
+        for _ in range(2):
+            which = torch.randint(len(pictures), (len(rows),), generator=rng)
+            views.append(random_view(pictures[which, rows], rng).to(device))
         for group in optimiser.param_groups:
             group["lr"] = plan.rate(step)
         loss = contrastive_loss(network(views[0]), network(views[1]))

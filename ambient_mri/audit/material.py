@@ -16,7 +16,7 @@ from torch import Tensor
 import ambient_mri
 from ambient_mri import files
 from ambient_mri.audit import embedder, generator
-from ambient_mri.audit.cohort import Side, another_view, open_side, seen_through, with_content, without
+from ambient_mri.audit.cohort import Side, open_side, seen_through, views, with_content, without
 from ambient_mri.audit.duplicates import near_duplicates
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
@@ -215,18 +215,13 @@ def _embedder(
     path = options.out / "work" / "embedder.safetensors"
     if path.exists():
         return embedder.load_embedder(path)
-    pool = Side(
-        (*train.scans, *hold.scans), torch.cat([train.pictures, hold.pictures]), (*train.patients, *hold.patients),
-        (*train.ids, *hold.ids), 0,
-    )  # fmt: skip
     law = None if options.scans == "images" else spec.further()
 
     def note(step: int, loss: float) -> None:
         if (step + 1) % 50 == 0:
             progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}")
 
-    network = embedder.train(
-        len(pool), another_view(pool, law), embedder.Training(level.embedder_steps, options.seed), progress=note
-    )
+    pictures = torch.cat([views(side, law, options.seed) for side in (train, hold)], 1)
+    network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), progress=note)
     embedder.save_embedder(path, network)
     return network

@@ -30,7 +30,7 @@ def benjamini_hochberg(p_values: Sequence[float] | Array, q: float = 0.1) -> npt
     below = np.sort(p) <= q * (1 + np.arange(len(p))) / max(len(p), 1)
     if not below.any():
         return np.zeros(len(p), bool)
-    return p <= np.sort(p)[np.flatnonzero(below)[-1]]
+    return np.asarray(p <= np.sort(p)[np.flatnonzero(below)[-1]], bool)
 
 
 def clopper_pearson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:

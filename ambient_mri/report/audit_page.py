@@ -231,8 +231,8 @@ def _doses(result: AuditResult) -> list[str]:
     def row(change: str, copies: int, recognised: float, out: float) -> str:
         return (
             f'<tr><th scope="row">{escape(change)}</th><td>{copies}</td><td>{percent(recognised)}</td>'
-            f'<td>{percent(out)}</td><td style="width:40%"><span class="bar" style="width:{100 * out:.0f}%"></span></td>'
-            "</tr>"
+            f'<td>{percent(out)}</td><td style="width:40%"><span class="bar" style="width:{100 * out:.0f}%"></span>'
+            "</td></tr>"
         )
 
     rows = "".join(row(d.change, d.copies, d.recognised, d.stands_out) for d in result.curves.dose)
