@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ambient_mri.audit import power, scoring
-from ambient_mri.audit.annex import Annex
 from ambient_mri.audit.cohort import pseudonym
 from ambient_mri.audit.exchangeability import Exchangeability
 from ambient_mri.audit.levels import Level
@@ -49,14 +48,13 @@ def tests_of(
 
 
 def detections_of(
-    names: list[str], joint: Exchangeability, annex: Annex, salt: str, t1: Exchangeability, t3: Exchangeability
+    names: list[str], joint: Exchangeability, salt: str, t1: Exchangeability, t3: Exchangeability
 ) -> tuple[Detection, ...]:
     found = []
     for i in np.flatnonzero(joint.named):
         lists = tuple(test for test, one in (("T1", t1), ("T3", t3)) if one.named[i]) or ("T1 or T3",)
         who = pseudonym(names[i], salt)
-        samples = sum(case.pseudonym == who for case in annex.cases)
-        found.append(Detection(pseudonym=who, tests=lists, p_value=float(joint.conformal[i]), samples=samples))
+        found.append(Detection(pseudonym=who, tests=lists, p_value=float(joint.conformal[i])))
     return tuple(sorted(found, key=lambda one: (one.p_value, one.pseudonym)))
 
 
@@ -75,7 +73,7 @@ def quality_of(looks: Quality) -> QualityResult:
 def limits_of(limits: power.Sensitivity) -> Limits:
     return Limits(
         samples=limits.samples, recall=limits.recall, least_patients=limits.least_patients,
-        least_named=limits.least_named, rate=limits.rate, zero_hits=limits.zero_hits,
+        least_named=limits.least_named, rate=limits.rate, copies_at_most=limits.copies_at_most,
     )  # fmt: skip
 
 

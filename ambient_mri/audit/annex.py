@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit.cohort import Side, pseudonym
-from ambient_mri.audit.scoring import Closest
+from ambient_mri.audit.scoring import Closest, PairScan
 from ambient_mri.audit.similarity import exact_copy_p_value
 
 Picture = npt.NDArray[np.float32]
@@ -56,8 +56,8 @@ class Annex:
 
 
 def annex_of(
-    sides: tuple[Side, Side], pictures: Tensor, images: Tensor, closest: tuple[Closest, Closest], hold: Closest,
-    flagged: Sequence[tuple[int, int, float]], named: Sequence[str], salt: str,
+    sides: tuple[Side, Side], pictures: Tensor, images: Tensor, closest: tuple[Closest, Closest],
+    pairs: PairScan, named: Sequence[str], salt: str,
 ) -> Annex:  # fmt: skip
     """The most alike pairs of T1, T2 and T3, those of named patients first.
 
@@ -67,10 +67,8 @@ def annex_of(
         Samples as the embedder saw them, and as they are.
     closest
         Of training slices, by T1 and by T3.
-    hold
-        Of hold-out slices, by T1.
-    flagged
-        (sample, training row, d₁/d₂) of T2.
+    pairs
+        T2.
     """
     train, other = sides
     wanted: dict[tuple[int, int], tuple[str, float]] = {}
@@ -79,28 +77,19 @@ def annex_of(
         known = [row for row in order if train.patients[row] in set(named)]
         for row in [*known, *order[:CASES]][: CASES // 2 + len(known)]:
             wanted.setdefault((int(found.sample[row]), int(row)), (why, float(found.similarity[row])))
-    for sample, row, ratio in flagged[: CASES // 2]:
+    for sample, row, ratio in pairs.flagged[: CASES // 2]:
         wanted.setdefault((sample, row), (f"T2, d₁/d₂ = {ratio:.2f}", float("nan")))
-    beside = _nearest_holdout(hold)
     cases = tuple(
         Case(
             why, pseudonym(train.patients[row], salt), train.ids[row], similarity,
             _explained_by_noise(train, row, images[sample]), _array(pictures[sample]), _array(train.pictures[row]),
-            _array(other.pictures[beside.get(sample, int(np.argmax(hold.similarity)))]),
+            _array(other.pictures[int(pairs.beside[sample])]),
         )
         for (sample, row), (why, similarity) in wanted.items()
     )  # fmt: skip
     shown = {case.pseudonym for case in cases} | {pseudonym(name, salt) for name in named}
     key = {(pseudonym(patient, salt), scan) for patient, scan in zip(train.patients, train.ids, strict=True)}
     return Annex(cases, tuple(sorted(entry for entry in key if entry[0] in shown)))
-
-
-def _nearest_holdout(hold: Closest) -> dict[int, int]:
-    """Of a sample that is some hold-out slice's closest, the closest such slice."""
-    nearest: dict[int, int] = {}
-    for row in np.argsort(hold.similarity, kind="stable").tolist():
-        nearest[int(hold.sample[row])] = row
-    return nearest
 
 
 def _explained_by_noise(train: Side, row: int, image: Tensor) -> float:

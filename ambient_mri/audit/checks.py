@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit import embedder, gates, generator, planting, power, scoring
-from ambient_mri.audit.cohort import Side
+from ambient_mri.audit.cohort import equal_rows
 from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.material import Material
 from ambient_mri.audit.results import Dose, GateResult
@@ -34,7 +34,9 @@ def checks_of(
 ) -> list[GateResult]:
     """All gates."""
     train, hold, _ = state.features
-    between = (between_patients(train @ hold.T, *state.sides), between_patients(hold @ hold.T, state.hold, state.hold))
+    rows = [equal_rows(side, state.slices) for side in state.sides]
+    of_train, of_hold = (features[own] for features, own in zip((train, hold), rows, strict=True))
+    between = (between_patients(of_train, of_hold, state.slices), between_patients(of_hold, of_hold, state.slices))
     found = [
         gates.told_apart(
             gates.patient_means(train, state.train.patients), gates.patient_means(hold, state.hold.patients),
@@ -48,15 +50,10 @@ def checks_of(
     return [GateResult(**vars(gate)) for gate in found]
 
 
-def between_patients(similarity: npt.NDArray[np.float32], rows: Side, columns: Side) -> Array:
-    """Largest similarity between two patients, from that between their slices."""
-
-    def groups(side: Side) -> list[npt.NDArray[np.int64]]:
-        who = np.asarray(side.patients)
-        return [np.flatnonzero(who == name) for name in dict.fromkeys(side.patients)]
-
-    over_rows = np.stack([similarity[own].max(0) for own in groups(rows)])
-    return np.stack([over_rows[:, own].max(1) for own in groups(columns)], 1).astype(np.float64)
+def between_patients(rows: Features, columns: Features, slices: int) -> Array:
+    """Largest similarity between two patients who have `slices` consecutive rows each, `(patients, patients)`."""
+    largest = [(rows[i : i + slices] @ columns.T).max(0) for i in range(0, len(rows), slices)]
+    return np.stack(largest).reshape(len(largest), -1, slices).max(2).astype(np.float64)
 
 
 def _positive_control(state: Material, limits: power.Sensitivity) -> gates.Gate:

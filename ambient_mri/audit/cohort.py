@@ -58,13 +58,21 @@ class Side:
             yield collate([self.scans[i] for i in chosen[start : start + BATCH]])
 
 
-def without(side: Side, patients: set[str]) -> Side:
-    """The side without some patients."""
-    kept = [i for i, patient in enumerate(side.patients) if patient not in patients]
+def only(side: Side, rows: Sequence[int]) -> Side:
+    """The side with some of its slices."""
     return Side(
-        tuple(side.scans[i] for i in kept), side.pictures[kept], tuple(side.patients[i] for i in kept),
-        tuple(side.ids[i] for i in kept), side.dropped,
+        tuple(side.scans[i] for i in rows), side.pictures[list(rows)], tuple(side.patients[i] for i in rows),
+        tuple(side.ids[i] for i in rows), side.dropped,
     )  # fmt: skip
+
+
+def equal_rows(side: Side, slices: int, most: int | None = None) -> list[int]:
+    """The first `slices` slices of each patient who has as many, patient by patient; of at most `most` patients."""
+    rows: dict[str, list[int]] = {}
+    for row, patient in enumerate(side.patients):
+        rows.setdefault(patient, []).append(row)
+    chosen = [own[:slices] for own in rows.values() if len(own) >= slices][:most]
+    return [row for own in chosen for row in own]
 
 
 def view(A: Masked, y: Tensor, noise_std: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 import ambient_mri
 from ambient_mri import files
 from ambient_mri.audit import embedder, generator
-from ambient_mri.audit.cohort import Side, open_side, seen_through, views, with_content, without
-from ambient_mri.audit.duplicates import near_duplicates
+from ambient_mri.audit.cohort import Side, only, open_side, seen_through, views, with_content
+from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
 from ambient_mri.audit.search import Features
@@ -27,6 +27,7 @@ from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.steps import stream
 
 Progress = Callable[[str], None]
+LEARNED_FROM = 20_000
 
 
 @dataclass(frozen=True)
@@ -174,11 +175,11 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     images = generator.normalised(drawn[kept])
     network = _embedder(options, level, spec, train, hold, progress)
 
-    features = embedder.embed(network, torch.cat([train.pictures, hold.pictures]))
-    twice = near_duplicates(features, (*train.patients, *hold.patients))
+    twice = near_duplicates(anatomy(torch.cat([train.pictures, hold.pictures])), (*train.patients, *hold.patients))
     across = [pair for pair in twice if (pair.first < len(train)) != (pair.second < len(train))]
     both_sides = set(train.patients) & set(hold.patients)
-    clean_hold = without(hold, {hold.patients[pair.second - len(train)] for pair in across} | both_sides)
+    twins = {hold.patients[pair.second - len(train)] for pair in across} | both_sides
+    clean_hold = only(hold, [row for row, patient in enumerate(hold.patients) if patient not in twins])
     slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
         options, spec, level, bundle, progress, train, clean_hold, images, network, len(drawn) - len(kept),
@@ -221,7 +222,13 @@ def _embedder(
         if (step + 1) % 50 == 0:
             progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}")
 
-    pictures = torch.cat([views(side, law, options.seed) for side in (train, hold)], 1)
+    shown = [only(side, _some(len(side), options.seed)) for side in (train, hold)]
+    pictures = torch.cat([views(side, law, options.seed) for side in shown], 1)
     network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), progress=note)
     embedder.save_embedder(path, network)
     return network
+
+
+def _some(count: int, seed: int) -> list[int]:
+    """At most 20 000 slices of a side, at random: enough to learn from."""
+    return torch.randperm(count, generator=stream(seed, -13, count))[:LEARNED_FROM].sort().values.tolist()

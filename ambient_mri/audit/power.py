@@ -31,8 +31,8 @@ class Sensitivity:
     rate
         If `least_patients` patients are each emitted with at least this probability a sample, all are seen with
         probability ≥ 95 %.
-    zero_hits
-        95 % upper bound of the share of samples that are copies where none was found, about 3/n.
+    copies_at_most
+        95 % upper bound of the share of samples that are copies which stand out; about 3/n where none was found.
     """
 
     samples: int
@@ -42,7 +42,7 @@ class Sensitivity:
     least_patients: int | None
     least_named: int
     rate: float
-    zero_hits: float
+    copies_at_most: float
 
     @property
     def adequate(self) -> bool:
@@ -62,12 +62,12 @@ def detection_rate(samples: int, patients: int = 1, recall: float = 1.0, caught:
     return min(-math.expm1(math.log1p(-(caught ** (1 / patients))) / samples) / recall, 1.0)
 
 
-def sensitivity(samples: int, train: int, hold: int, recall: float = 1.0, q: float = 0.1) -> Sensitivity:
-    """Limits of an audit with so many samples and patients."""
+def sensitivity(samples: int, train: int, hold: int, recall: float = 1.0, hits: int = 0, q: float = 0.1) -> Sensitivity:
+    """Limits of an audit with so many samples and patients, of which `hits` samples were exceptionally near to one."""
     least = smallest_count(train, hold, LEVEL) if train and hold else None
     named = math.ceil(train / (q * (hold + 1))) if train else 0
     rate = 1.0 if least is None else detection_rate(samples, least, recall)
-    return Sensitivity(samples, train, hold, recall, least, named, rate, upper_bound(0, samples))
+    return Sensitivity(samples, train, hold, recall, least, named, rate, upper_bound(hits, samples))
 
 
 def describe(limits: Sensitivity) -> list[str]:
@@ -82,5 +82,5 @@ def describe(limits: Sensitivity) -> list[str]:
         f"probability 95 % if each is emitted at {limits.rate:.2g} a sample or more"
     )
     lines.append(f"{limits.least_named} have to stand out before any is named at a false discovery rate of 10 %")
-    lines.append(f"no copy found would bound the share of copies among samples by {limits.zero_hits:.2g} (95 %)")
+    lines.append(f"no copy found would bound the share of copies among samples by {limits.copies_at_most:.2g} (95 %)")
     return lines

@@ -101,7 +101,6 @@ class Detection(Facts):
     pseudonym: str
     tests: tuple[str, ...]
     p_value: float
-    samples: int
 
 
 class Pairs(Facts):
@@ -141,7 +140,7 @@ class Limits(Facts):
     least_patients: int | None
     least_named: int
     rate: float
-    zero_hits: float
+    copies_at_most: float
 
 
 class Dose(Facts):

@@ -12,7 +12,7 @@ from ambient_mri import files
 from ambient_mri.audit import account, planting, power, scoring
 from ambient_mri.audit.annex import Annex, annex_of
 from ambient_mri.audit.checks import checks_of, planted_copies
-from ambient_mri.audit.cohort import Side, fingerprint
+from ambient_mri.audit.cohort import equal_rows, fingerprint
 from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
@@ -60,14 +60,15 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
 
     tests = account.tests_of(t1, t3, t4, state.patients())
     named = exchangeability(*scoring.joint([tuple(t1_scores), tuple(t3_scores)]))
-    limits = power.sensitivity(len(state.images), *state.patients(), recall=planting.standing_out(doses))
+    hits = pairs.summary.flagged_samples
+    limits = power.sensitivity(len(state.images), *state.patients(), recall=planting.standing_out(doses), hits=hits)
     answer = verdict(
         checks, tests, int(named.named.sum()), account.quality_of(looks), limits,
         pairs=pairs.summary, pair_p_value=pairs.p_value,
     )  # fmt: skip
     salt = hashlib.sha256(f"{options.seed}/{fingerprint(state.sides)}".encode()).hexdigest()
     annex = annex_of(
-        state.sides, state.samples, state.images, (closest[0], measured[0]), closest[1], pairs.flagged,
+        state.sides, state.samples, state.images, (closest[0], measured[0]), pairs,
         [name for name, is_named in zip(names, named.named, strict=True) if is_named], salt,
     )  # fmt: skip
     result = AuditResult(
@@ -81,7 +82,7 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         seed=options.seed,
         gates=tuple(checks),
         tests=tests,
-        detections=account.detections_of(names, named, annex, salt, t1, t3),
+        detections=account.detections_of(names, named, salt, t1, t3),
         pairs=pairs.summary,
         membership=account.membership_of(t4),
         duplicates_across=state.across,
@@ -103,12 +104,11 @@ def _membership(state: Material, whitening: Whitening) -> Membership:
     tables = []
     for side, name in zip(state.sides, ("train", "hold"), strict=True):
         path = state.options.out / "work" / f"withheld-{name}.npy"
-        chosen = list(dict.fromkeys(side.patients))[: state.level.membership_patients]
-        rows = _first_slices(side, set(chosen), state.slices)
+        rows = equal_rows(side, state.slices, state.level.membership_patients)
         if path.exists():
             errors = np.load(path, allow_pickle=False)
         else:
-            state.progress(f"withheld measurements of {len(chosen)} patients ({name})")
+            state.progress(f"predicting withheld measurements of {len(rows)} slices ({name})")
             errors = withheld_errors(
                 state.bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
                 state.spec.further(), whitening, state.level.noise_levels, seed=state.options.seed,
@@ -118,13 +118,3 @@ def _membership(state: Material, whitening: Whitening) -> Membership:
                 np.save(file, errors, allow_pickle=False)
         tables.append(by_patient(errors, [side.patients[row] for row in rows]))
     return membership(tables[0], tables[1], state.rng(4))
-
-
-def _first_slices(side: Side, patients: set[str], count: int) -> list[int]:
-    seen: dict[str, int] = {}
-    rows = []
-    for row, patient in enumerate(side.patients):
-        if patient in patients and seen.get(patient, 0) < count:
-            seen[patient] = seen.get(patient, 0) + 1
-            rows.append(row)
-    return rows

@@ -15,11 +15,12 @@ from ambient_mri.audit.exchangeability import patient_scores
 from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
 from ambient_mri.audit.results import Pairs
 from ambient_mri.audit.search import Features, nearest
-from ambient_mri.audit.similarity import Whitening, measured_similarity
+from ambient_mri.audit.similarity import RANKED_AGAIN, Whitening, measured_similarity
 from ambient_mri.measurement import Measurement
 
 Array = npt.NDArray[np.float64]
 PAIR_RATE = 1e-3
+IMAGES = 2048
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ def closest_in_measured_space(
     mean
         μ, `(1, 1, y, x)`.
     """
-    images = torch.cat([samples, samples.flip(-1)]) - mean
-    index, best = [], []
-    done = 0
+    index, best, done = [], [], 0
+    again = max(RANKED_AGAIN * IMAGES // max(2 * len(samples), IMAGES), 8)
     for batch in side.batches():
-        rho = measured_similarity(_less_mean(batch, mean), images, whitening)
-        index.append(rho.argmax(1) % len(samples))
-        best.append(rho.max(1))
+        scans = _less_mean(batch, mean)
+        nearest_image, highest = np.zeros(len(batch), np.int64), np.full(len(batch), -1.0)
+        for first in range(0, len(samples), IMAGES // 2):
+            part = samples[first : first + IMAGES // 2]
+            rho = measured_similarity(scans, torch.cat([part, part.flip(-1)]) - mean, whitening, again=again)
+            higher = rho.max(1) > highest
+            nearest_image[higher] = first + rho.argmax(1)[higher] % len(part)
+            highest = np.maximum(highest, rho.max(1))
+        index.append(nearest_image)
+        best.append(highest)
         done += len(batch)
         if done % 160 < len(batch):
             progress(f"compared {done} of {len(side)} scans in measured space")
@@ -95,12 +102,16 @@ def joint(scores: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class PairScan:
-    """T2: flagged (sample, training row, d₁/d₂), and similarities to equal numbers of patients."""
+    """T2: flagged (sample, training row, d₁/d₂), and similarities to equal numbers of patients.
+
+    `beside` is the hold-out row nearest to each sample.
+    """
 
     summary: Pairs
     flagged: list[tuple[int, int, float]]
     nearest_train: Array
     nearest_hold: Array
+    beside: npt.NDArray[np.int64]
     p_value: float
 
 
@@ -133,4 +144,6 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
         flagged_patients=len(patients), expected_patients=share * allowed,
         carlini_smallest=(carlini, float(control.carlini.min())),
     )  # fmt: skip
-    return PairScan(summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, p_value)
+    return PairScan(
+        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, control.nearest, p_value
+    )

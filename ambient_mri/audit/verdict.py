@@ -51,7 +51,7 @@ def verdict(
         return Verdict("DETECTED", (
             f"The generator gives away training patients. {who}Smallest p-value: {strongest.p_holm:.2g} "
             f"({strongest.title}; adjusted for {len(tests)} tests).",
-            "Samples of this model, and the model itself, have to be treated as personal data of the training "
+            "Samples of this model, and the model itself, should be treated as personal data of the training "
             "patients until shown otherwise.",
         ))  # fmt: skip
     if named or (pairs is not None and pair_p_value < PAIR_LEVEL):
@@ -83,6 +83,6 @@ def verdict(
     return Verdict("NOT DETECTED", (
         f"{limits.least_patients} training patients emitted at {limits.rate:.2g} per sample or more would have been "
         f"caught with at least 95 % probability; 95 % upper bound of the share of samples that are copies: "
-        f"{limits.zero_hits:.2g}; this is not proof of anonymity.",
+        f"{limits.copies_at_most:.2g}; this is not proof of anonymity.",
         "Rarer copies, copies of smaller parts, and what these tests do not look at remain possible.",
     ))  # fmt: skip

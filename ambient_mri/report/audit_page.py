@@ -77,8 +77,8 @@ def _at_a_glance(result: AuditResult) -> list[str]:
         ("Smallest copying that is seen", least),
         ("Copies found", f"{len(result.detections)} training patients named at a false discovery rate of 10 % "
          f"({limits.least_named} have to stand out before any is named)"),
-        ("If no copy is among the samples", f"the share of copies is below {limits.zero_hits:.2g} with 95 % "
-        f"confidence"),
+        ("Copies among the samples", f"at most a share of {limits.copies_at_most:.2g}, of the kinds that "
+         "stand out (95 % confidence)"),
         ("Planted copies that stand out", f"{percent(limits.recall)} of exact and mildly changed ones"),
         ("Quality of the samples", f"{percent(result.quality.realistic)} lie in the range of real scans; "
          f"detail {result.quality.detail:.2f} of theirs"

@@ -56,7 +56,7 @@ def test_not_detected_says_what_would_have_been_seen() -> None:
     sentence = _decide().sentences[0]
     limits = sensitivity(1000, 60, 60)
     assert f"{limits.rate:.2g} per sample" in sentence
-    assert f"{limits.zero_hits:.2g}" in sentence
+    assert f"{limits.copies_at_most:.2g}" in sentence
     assert "not proof of anonymity" in sentence
 
 
