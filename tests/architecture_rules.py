@@ -16,8 +16,8 @@ ROOMS = (
     "data", "prior", "sampling", "reconstruction", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
-    "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy", "skimage",
-    "tensorboard", "torch", "yaml",
+    "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy",
+    "skimage", "tensorboard", "torch", "yaml",
 )  # fmt: skip
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}
 LIGHT = ("__init__", "__main__", "cli", "doctor")
