@@ -9,7 +9,7 @@ Millard and Chiew 2023).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -55,6 +55,10 @@ class FurtherCorruption:
 
     pattern: Pattern
     keep: tuple[float, float]
+
+    def keeping(self, share: float) -> FurtherCorruption:
+        """The same law with one fraction, e.g. nearly all for a check of what a sampler does with the rest."""
+        return replace(self, keep=(share, share))
 
     def draw(self, A: Masked, rngs: Sequence[Generator]) -> Further:
         """One D a sample, `rngs[i]` for sample i."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -45,17 +46,24 @@ dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 0; }
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """The page as text. Equal evaluations give equal bytes."""
-    return "\n".join([
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
-        "style-src 'unsafe-inline'\">",
-        f"<title>Reconstruction of {escape(evaluation.data)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+    return document(f"Reconstruction of {evaluation.data}", [
         *_head(evaluation),
         *_table(evaluation),
         *_chart(evaluation),
         *_pictures(evaluation),
         *_reading(evaluation),
+    ])  # fmt: skip
+
+
+def document(title: str, lines: Sequence[str]) -> str:
+    """A whole page around the `lines` of its body: no script, nothing fetched."""
+    return "\n".join([
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+        "style-src 'unsafe-inline'\">",
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+        *lines,
         "</main>\n</body>\n</html>\n",
     ])  # fmt: skip
 
