@@ -130,9 +130,9 @@ def _fit(source: Source, acquisition: AcquisitionFacts) -> None:
 def _mix(parts: Sequence[ComponentFacts]) -> None:
     """What components have to share for their scans to meet in a batch, and shares of one source that add up."""
     for key in ("domain", "coils"):
-        stated = {getattr(part.acquisition, key) for part in parts} - {None}
+        stated = sorted({str(value) for part in parts if (value := getattr(part.acquisition, key)) is not None})
         if len(stated) > 1:
-            raise ValueError(f"mixture: components differ in acquisition.{key} ({', '.join(map(str, stated))})")
+            raise ValueError(f"mixture: components differ in acquisition.{key} ({', '.join(stated)})")
     if len({size for part in parts if (size := getattr(part.source, "image_size", None)) is not None}) > 1:
         raise ValueError("mixture: components differ in source.image_size, and slices of one size share a batch")
     for source in dict.fromkeys(part.source for part in parts):

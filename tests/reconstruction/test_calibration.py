@@ -78,7 +78,8 @@ def test_calibrate_then_reconstruct(
     assert (kept["method"], kept["samples"], kept["nfe"], kept["patients"]) == ("a-fill", 4, 2, 12)
     curves = {(curve["of"], curve["factor"] == 1): curve for curve in found["curves"]}
     after = curves["held-out measurements", False]
-    assert after["coverage"][after["levels"].index(0.9)]["mean"] == pytest.approx(0.9, abs=0.06)
+    # with 12 patients the guarantee asks for 97.5 % of what was fitted on
+    assert after["coverage"][after["levels"].index(0.9)]["mean"] > 0.87
     assert ("pixels", False) in curves
     page = Path(written[1]).read_text()
     checker = _Balance()
