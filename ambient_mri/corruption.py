@@ -9,13 +9,14 @@ Millard and Chiew 2023).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
-from ambient_mri.patterns import Pattern
+from ambient_mri.patterns import Mixture, Pattern, units
 
 MAX_WEIGHT = 200.0
 """Inverse-probability weights are clipped here; random lines at R = 8 reach about 60."""
@@ -49,6 +50,23 @@ class Further:
     weight: Tensor
 
 
+class FurtherLaw(Protocol):
+    """The law of D for scans of one law of A, or of several."""
+
+    @property
+    def keep(self) -> tuple[float, float]:
+        """The smallest and the largest fraction that may be kept."""
+
+    def keeping(self, share: float) -> FurtherLaw:
+        """The same, but always the fraction `share` is kept, e.g. nearly all, to check what is said of the rest."""
+
+    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
+        """One D a sample, `rngs[i]` for sample i; `component[i]` says which law its mask follows (None: the first)."""
+
+    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
+        """Ã of scans yet to come: A drawn, then thinned."""
+
+
 @dataclass(frozen=True)
 class FurtherCorruption:
     """The law of D: `pattern` is thinned to a fraction drawn uniformly from `keep`, anew at each call."""
@@ -56,18 +74,64 @@ class FurtherCorruption:
     pattern: Pattern
     keep: tuple[float, float]
 
-    def draw(self, A: Masked, rngs: Sequence[Generator]) -> Further:
-        """One D a sample, `rngs[i]` for sample i."""
-        shown, weights = [], []
-        for measured, rng in zip(A.mask[:, 0].cpu(), rngs, strict=True):
-            low, high = self.keep
-            fraction = low + (high - low) * float(torch.rand((), generator=rng))
-            kept = self.pattern.thin(measured, fraction, rng)
-            q = self.pattern.given(kept, measured, fraction)
-            shown.append(kept[None])
-            weights.append(torch.where(measured, (1 / q).clamp_max(MAX_WEIGHT), 0.0)[None])
-        device = A.mask.device
-        return Further(A.show(torch.stack(shown).to(device)), torch.stack(weights).to(device))
+    def keeping(self, share: float) -> FurtherCorruption:
+        return replace(self, keep=(share, share))
+
+    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
+        return _further(A, [self.thinned(mask, rng) for mask, rng in zip(A.mask[:, 0].cpu(), rngs, strict=True)])
+
+    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
+        return self.draw(Corruption(self.pattern).draw(encoding, shape, rngs), rngs).operator
+
+    def thinned(self, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
+        """What D shows of one mask `(y or 1, x)`, and the weights, of the same shape.
+
+        Raises
+        ------
+        InputError
+            If the mask cannot be of this law.
+        """
+        measured, (low, high) = units(self.pattern, mask), self.keep
+        fraction = low + (high - low) * float(torch.rand((), generator=rng))
+        kept = self.pattern.thin(measured, fraction, rng)
+        q = self.pattern.given(kept, measured, fraction)
+        weight = torch.where(measured, (1 / q).clamp_max(MAX_WEIGHT), 0.0)
+        return kept.expand(mask.shape), weight.expand(mask.shape)
+
+
+@dataclass(frozen=True)
+class MixedCorruption:
+    """The law of D for scans of several laws of A, the share `weights[k]` of law k.
+
+    A scan is thinned by the law that drew it, and its weights 1/q are those of that law: for each law apart the loss is
+    unbiased, and so it is for all.
+    """
+
+    laws: tuple[FurtherCorruption, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def keep(self) -> tuple[float, float]:
+        return min(law.keep[0] for law in self.laws), max(law.keep[1] for law in self.laws)
+
+    def keeping(self, share: float) -> MixedCorruption:
+        return replace(self, laws=tuple(law.keeping(share) for law in self.laws))
+
+    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
+        which = [0] * len(rngs) if component is None else component
+        rows = zip(A.mask[:, 0].cpu(), rngs, which, strict=True)
+        return _further(A, [self.laws[k].thinned(mask, rng) for mask, rng, k in rows])
+
+    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
+        which = [int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng)) for rng in rngs]
+        grid = Mixture(tuple(law.pattern for law in self.laws), self.weights).calibration(shape).shape
+        drawn = [self.laws[k].pattern.draw(shape, rng).expand(grid)[None] for k, rng in zip(which, rngs, strict=True)]
+        return self.draw(Masked(encoding, torch.stack(drawn)), rngs, which).operator
+
+
+def _further(A: Masked, rows: Sequence[tuple[Tensor, Tensor]]) -> Further:
+    shown, weight = (torch.stack([row[i][None] for row in rows]).to(A.mask.device) for i in (0, 1))
+    return Further(A.show(shown), weight)
 
 
 @dataclass(frozen=True)
@@ -109,25 +173,29 @@ class Identifiability:
 
 
 def identifiability(
-    further: FurtherCorruption, encoding: Encoding, shape: tuple[int, int], rng: Generator, draws: int = 12
+    further: FurtherLaw, encoding: Encoding, shape: tuple[int, int], rng: Generator, draws: int = 12
 ) -> Identifiability:
     """Smallest eigenvalue of E[AᴴA | Ã] = Eᴴ diag(q) E for several draws of A and D.
 
     Parameters
     ----------
+    further
+        Of a mixture, every law is drawn `draws` times: what one of them cannot teach, others may.
     encoding
         E of one scan (batch size 1). With coils the eigenvalue is taken on the support of the maps.
     rng
         Draws the masks and the start vectors.
     """
     smallest = []
-    for _ in range(draws):
-        measured = further.pattern.draw(shape, rng)
-        fraction = sum(further.keep) / 2
-        shown = further.pattern.thin(measured, fraction, rng)
-        q = further.pattern.given(shown, measured, fraction)
-        smallest.append(_smallest_eigenvalue(encoding, q[None, None], shape, rng))
-    return Identifiability(float(torch.tensor(smallest).median()), min(smallest), max(smallest), draws)
+    for law in further.laws if isinstance(further, MixedCorruption) else [further]:
+        assert isinstance(law, FurtherCorruption)  # the two there are
+        for _ in range(draws):
+            measured = law.pattern.draw(shape, rng)
+            fraction = sum(law.keep) / 2
+            shown = law.pattern.thin(measured, fraction, rng)
+            q = law.pattern.given(shown, measured, fraction)
+            smallest.append(_smallest_eigenvalue(encoding, q[None, None], shape, rng))
+    return Identifiability(float(torch.tensor(smallest).median()), min(smallest), max(smallest), len(smallest))
 
 
 def _smallest_eigenvalue_of_lines(

@@ -72,6 +72,8 @@ class Measurement:
         b pseudonymous identities ("<scan>/<slice>"): file stems of research data or hashes.
     affine
         `(b, 4, 4)` voxel (column, row, slice) → DICOM LPS mm, or None if unknown.
+    component
+        Of data sets that mix several laws of A: which of them drew each mask, b numbers. None: there is but one.
     """
 
     y: Tensor
@@ -82,6 +84,7 @@ class Measurement:
     domain: str
     scan_ids: tuple[str, ...]
     affine: Tensor | None = None
+    component: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.mask.dtype != torch.bool:
@@ -146,6 +149,7 @@ class Measurement:
             scale=self.scale[index],
             scan_ids=tuple(self.scan_ids[i] for i in picked),
             affine=None if self.affine is None else self.affine[index],
+            component=None if self.component is None else tuple(self.component[i] for i in picked),
         )
 
 
@@ -184,4 +188,5 @@ def collate(parts: Sequence[Measurement]) -> Measurement:
         domain=first.domain,
         scan_ids=tuple(scan for part in parts for scan in part.scan_ids),
         affine=torch.cat(affines) if len(affines) == len(parts) else None,
+        component=None if first.component is None else tuple(k for part in parts for k in part.component or ()),
     )

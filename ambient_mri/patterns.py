@@ -40,6 +40,33 @@ class Pattern(Protocol):
         """P(A_j = 1 | Ã shows `shown`); 1 where shown. `measured` only supplies counts."""
 
 
+def units(pattern: Pattern, mask: Tensor) -> Tensor:
+    """A mask over an image's grid as a mask of what the law measures as a whole: `(1, x)` of `(y, x)` for lines.
+
+    Batches of scans with lines and with points hold line masks as copies over all rows.
+
+    Raises
+    ------
+    InputError
+        If lines were measured in part: the mask is of another law.
+    """
+    grid = pattern.calibration((int(mask.shape[-2]), int(mask.shape[-1]))).shape
+    if mask.shape == grid:
+        return mask
+    if not bool((mask == mask[:1]).all()):
+        raise InputError(
+            f"a mask of points for a law of whole lines ({type(pattern).__name__})", where="mask",
+            remedy="Thin each scan by the law that it was measured with (in a mixture, that of its component)",
+        )  # fmt: skip
+    return mask[:1]
+
+
+def _same_grid(measured: Tensor, calibration: Tensor) -> None:
+    """A law of lines would thin a copy of a line mask over rows point by point, with a wrong q."""
+    if measured.shape != calibration.shape:
+        raise ValueError(f"a mask of {tuple(measured.shape)} on a grid of {tuple(calibration.shape)}: see `units`")
+
+
 def _choose(candidates: Tensor, count: int, rng: Generator) -> Tensor:
     """`count` of the True units, uniformly without replacement."""
     score = torch.rand(candidates.shape, generator=rng).masked_fill(~candidates, -1.0)
@@ -50,6 +77,7 @@ def _choose(candidates: Tensor, count: int, rng: Generator) -> Tensor:
 
 def _thin_uniformly(measured: Tensor, calibration: Tensor, keep: float, rng: Generator) -> Tensor:
     """Keep a fixed share of the units beyond the calibration; at least one is dropped."""
+    _same_grid(measured, calibration)
     free = measured & ~calibration
     total = int(free.sum())
     kept = min(round(keep * total), total - 1)
@@ -58,6 +86,7 @@ def _thin_uniformly(measured: Tensor, calibration: Tensor, keep: float, rng: Gen
 
 def _given_counts(shown: Tensor, measured: Tensor, calibration: Tensor) -> Tensor:
     """q = d / (N - K̃): d dropped of the N candidates, K̃ shown. Exact where units are exchangeable."""
+    _same_grid(measured, calibration)
     candidates = int((~calibration).sum())
     kept, dropped = int((shown & ~calibration).sum()), int((measured & ~shown & ~calibration).sum())
     q = dropped / max(candidates - kept, 1)
@@ -306,8 +335,10 @@ class GaussianLines(_Cartesian):
         return torch.rand(self._grid(shape), generator=rng) < self.probability(shape)
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
+        calibration = self._calibration_of(measured)
+        _same_grid(measured, calibration)
         dropped = torch.rand(measured.shape, generator=rng) >= keep
-        return measured & (self._calibration_of(measured) | ~dropped)
+        return measured & (calibration | ~dropped)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
         shape = (int(measured.shape[-2]), int(measured.shape[-1]))
@@ -400,9 +431,41 @@ class EmpiricalLines:
         return torch.rand(1, shape[1], generator=rng) < self.probability(shape)
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
+        calibration = self.calibration((1, int(measured.shape[-1])))
+        _same_grid(measured, calibration)
         dropped = torch.rand(measured.shape, generator=rng) >= keep
-        return measured & (self.calibration((1, int(measured.shape[-1]))) | ~dropped)
+        return measured & (calibration | ~dropped)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
         shape = (1, int(measured.shape[-1]))
         return _given_independent(shown | self.calibration(shape), self.probability(shape), keep)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Scans of several laws, the share `weights[k]` of law k. For drawing: which law drew a mask is known elsewhere."""
+
+    laws: tuple[Pattern, ...]
+    weights: tuple[float, ...]
+
+    def draw(self, shape: Shape, rng: Generator) -> Tensor:
+        which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng))
+        return self.laws[which].draw(shape, rng).expand(self._grid(shape))
+
+    def probability(self, shape: Shape) -> Tensor:
+        total = sum(self.weights)
+        parts = [w / total * law.probability(shape) for law, w in zip(self.laws, self.weights, strict=True)]
+        return torch.stack([part.expand(self._grid(shape)) for part in parts]).sum(0)
+
+    def calibration(self, shape: Shape) -> Tensor:
+        """What the scans of every law measure."""
+        return torch.stack([law.calibration(shape).expand(self._grid(shape)) for law in self.laws]).all(0)
+
+    def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
+        raise TypeError("a mixture does not know which of its laws drew a mask: see corruption.MixedCorruption")
+
+    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
+        raise TypeError("a mixture does not know which of its laws drew a mask: see corruption.MixedCorruption")
+
+    def _grid(self, shape: Shape) -> Shape:
+        return (max(int(law.calibration(shape).shape[0]) for law in self.laws), shape[1])

@@ -1,4 +1,4 @@
-"""`reconstruct` and `evaluate`."""
+"""`reconstruct`, `evaluate` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ def add(commands: Commands) -> None:
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     common(add)
 
+    add = commands.add_parser("calibrate", help="make standard deviations of posterior samples mean what they say")
+    add.set_defaults(run=calibrate)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="gets configs/calibration.json")
+    add.add_argument("--data", required=True, metavar="SPEC", help="fitted on its validation split, checked on test")
+    add.add_argument("--method", choices=POSTERIOR, default="a-fill", help="default: %(default)s")
+    add.add_argument("--limit", type=count, metavar="N", help="at most N slices of each split")
+    samples(add)
+    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    common(add)
+
 
 def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.readers.magnitude import Missing
@@ -98,4 +109,22 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(files.write(arguments.json, evaluation.to_json()))
     if arguments.html is not None:
         print(files.write(arguments.html, evaluation_page(evaluation)))
+    return 0
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    from ambient_mri.data.spec import load_spec
+    from ambient_mri.reconstruction.reliability import calibrate as run
+    from ambient_mri.report import calibration_page, calibration_text
+
+    found = run(
+        arguments.bundle, load_spec(arguments.data), method=arguments.method,
+        sampling=sampling(arguments, (arguments.method,)), limit=arguments.limit, device=device(arguments.device),
+        seed=arguments.seed, progress=say,
+    )  # fmt: skip
+    print(calibration_text(found))
+    if arguments.json is not None:
+        print(files.write(arguments.json, found.to_json()))
+    if arguments.html is not None:
+        print(files.write(arguments.html, calibration_page(found)))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri.data.facts import BrainDemo, FastMRI
@@ -26,14 +27,20 @@ def check(spec: DataSpec) -> list[str]:
     """
     split = parts(spec)
     records = [record for part in PARTS for record in split[part]]
-    return [
-        _found(spec, records),
-        *_parts(split.items()),
-        *_acquisition(spec),
-        *_law(spec),
-        *(_storage(records) if isinstance(spec.source, FastMRI) else _samples(spec, records)),
-        f"spec {spec.name}, SHA-256 {spec.sha256[:16]}",
-    ]
+    lines = [_found(spec, records), *_parts(split.items())]
+    for k, one in enumerate(spec.components()):
+        mine = [record for record in records if record.component == k]
+        if spec.mixture is not None:
+            lines.append(f"component {k} of {len(spec.mixture)}: {_found(one, mine)}")
+        lines += _component(one, [replace(record, component=0) for record in mine])
+    return [*lines, f"spec {spec.name}, SHA-256 {spec.sha256[:16]}"]
+
+
+def _component(spec: DataSpec, records: Sequence[SliceRecord]) -> list[str]:
+    if not records:
+        return ["warning: no scan is of this kind; raise its share"]
+    found = _storage(records) if isinstance(spec.source, FastMRI) else _samples(spec, records)
+    return [*_acquisition(spec), *_law(spec), *found]
 
 
 def _found(spec: DataSpec, records: Sequence[SliceRecord]) -> str:
@@ -68,7 +75,7 @@ def _law(spec: DataSpec) -> list[str]:
     hidden = "hides as many again" if law.kind == "blocks" else f"keeps {low:g} to {high:g} of what was measured"
     lines = [f"law {law.kind}{': ' if facts else ''}{facts}; training {hidden}"]
     if law.kind == "fully_sampled":
-        lines.append("warning: fully sampled, for evaluation tables only; a prior trained on it saw clean images")
+        lines.append("warning: fully sampled: a prior trained on it saw clean images")
     elif law.kind != "from_files" and isinstance(size := getattr(spec.source, "image_size", None), int):
         probability = spec.pattern().probability((size, size))
         lines.append(f"measures {float(probability.mean()):.1%} of {size} x {size} on average")

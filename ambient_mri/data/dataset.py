@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption
 from ambient_mri.data.acquired import MeasuredVolume, matrix
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images
 from ambient_mri.data.readers import SliceRecord, fastmri, images, nifti
@@ -20,7 +21,7 @@ from ambient_mri.data.split import PARTS, Part, parts
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import ifft2c
 from ambient_mri.measurement import Measurement
-from ambient_mri.patterns import EmpiricalLines, Pattern
+from ambient_mri.patterns import EmpiricalLines, Mixture, Pattern
 
 CACHE_BYTES = 2**30
 """Measurements kept in memory for each `Scans`; the least recently used are dropped beyond it."""
@@ -43,7 +44,7 @@ class Scans:
 
     def __getitem__(self, index: int) -> Measurement:
         record = self.records[index]
-        return self._recent.get(record.scan_id, lambda: _measure(self.spec, record, None))
+        return self._recent.get(record, lambda: _measure(self.spec, record, None))
 
     def __iter__(self) -> Iterator[Measurement]:
         return (self[i] for i in range(len(self)))
@@ -64,11 +65,20 @@ class Scans:
 
     def pattern(self) -> Pattern:
         """The law of A: the spec's, or the line frequencies over the training files (`from_files`)."""
-        return _law(self.spec)
+        laws = tuple(_law(one) for one in self.spec.components())
+        return laws[0] if self.spec.mixture is None else Mixture(laws, self._weights)
 
-    def further(self) -> FurtherCorruption:
+    def further(self) -> FurtherLaw:
         """The law of D."""
-        return FurtherCorruption(self.pattern(), self.spec.acquisition.further.keep)
+        specs = self.spec.components()
+        laws = tuple(FurtherCorruption(_law(one), one.acquisition.further.keep) for one in specs)
+        return laws[0] if self.spec.mixture is None else MixedCorruption(laws, self._weights)
+
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        """The share of slices of each component."""
+        counts = Counter(record.component for record in self.records)
+        return tuple(counts[k] / max(len(self), 1) for k in range(len(self.spec.components())))
 
 
 class EvaluationScans:
@@ -86,10 +96,11 @@ class EvaluationScans:
 
     def __getitem__(self, index: int) -> tuple[Measurement, Tensor]:
         record = self.records[index]
-        if isinstance(self.spec.source, FastMRI):
+        spec = self.spec.components()[record.component]
+        if isinstance(spec.source, FastMRI):
             measurement = _measure(self.spec, record, self._pattern)
-            return measurement, _root_sum_of_squares(self.spec, record) / measurement.scale.reshape(1, 1, 1, 1)
-        scan = _simulated(self.spec, record, self._pattern)
+            return measurement, _root_sum_of_squares(spec, record) / measurement.scale.reshape(1, 1, 1, 1)
+        scan = _simulated(spec, record, self._pattern)
         return scan.measurement, scan.truth
 
     def __iter__(self) -> Iterator[tuple[Measurement, Tensor]]:
@@ -143,9 +154,10 @@ def open_evaluation(
     """
     part = _part(split)
     records = parts(spec)[part][:limit]
-    if isinstance(spec.source, FastMRI):
-        for path in dict.fromkeys(record.path for record in records):
-            if path is not None and _volume(path).mask is not None:
+    for k, one in enumerate(spec.components()):
+        files = {record.path for record in records if record.component == k and isinstance(one.source, FastMRI)}
+        for path in sorted(path for path in files if path is not None):
+            if _volume(path).mask is not None:
                 raise InputError(
                     "the scan was undersampled when it was acquired: there is no truth to evaluate against",
                     where=str(path),
@@ -158,10 +170,10 @@ class _Recent:
     """Measurements in memory, the least recently used dropped first."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._kept: OrderedDict[str, Measurement] = OrderedDict()
+        self._kept: OrderedDict[SliceRecord, Measurement] = OrderedDict()
         self._bytes, self._most_bytes = 0, most_bytes
 
-    def get(self, key: str, make: Callable[[], Measurement]) -> Measurement:
+    def get(self, key: SliceRecord, make: Callable[[], Measurement]) -> Measurement:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -187,11 +199,14 @@ def _part(split: str) -> Part:
 
 def _measure(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> Measurement:
     """What was measured of a slice. A simulated scan's image ends here."""
-    if isinstance(spec.source, FastMRI):
+    one = spec.components()[record.component]
+    if isinstance(one.source, FastMRI):
         assert record.path is not None
-        volume = _measured_volume(spec, record.path, pattern)  # type: ignore[arg-type] # laws are frozen dataclasses
-        return volume[record.index]
-    return _simulated(spec, record, pattern).measurement
+        volume = _measured_volume(one, record.path, pattern)  # type: ignore[arg-type] # laws are frozen dataclasses
+        measured = volume[record.index]
+    else:
+        measured = _simulated(one, record, pattern).measurement
+    return measured if spec.mixture is None else replace(measured, component=(record.component,))
 
 
 def _simulated(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> SimulatedScan:
@@ -237,6 +252,11 @@ def _measured_volume(spec: DataSpec, path: Path, pattern: Pattern | None) -> Mea
     assert isinstance(source, FastMRI)
     if spec.acquisition.coils is not None and volume.shape[1] != spec.acquisition.coils:
         raise InputError(f"{volume.shape[1]} coils, but the spec states {spec.acquisition.coils}", where=str(path))
+    if volume.mask is not None and spec.acquisition.pattern.kind == "fully_sampled":
+        raise InputError(
+            "the scan was undersampled when it was acquired, but the spec says fully_sampled", where=str(path),
+            remedy="State its law, or from_files",
+        )  # fmt: skip
     law = _law(spec) if pattern is None else pattern
     shape = matrix(volume, source.remove_oversampling, source.crop_kspace)[1]
     if volume.mask is not None:

@@ -166,6 +166,24 @@ class AcquisitionFacts(Facts):
         return self
 
 
+class ComponentFacts(Facts):
+    """Scans of one kind in a mixture: facts that differ from the spec's own are stated, the others are filled in."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    clean: bool = False
+    source: Source
+    acquisition: AcquisitionFacts
+
+    @model_validator(mode="after")
+    def _says_what_is_clean(self) -> ComponentFacts:
+        whole = self.acquisition.pattern.kind == "fully_sampled"
+        if whole and not self.clean:
+            raise ValueError("pattern fully_sampled: state clean: true, as the model then learns from clean images")
+        if self.clean and not whole:
+            raise ValueError(f"clean: true, but pattern {self.acquisition.pattern.kind}; state pattern fully_sampled")
+        return self
+
+
 class SplitFacts(Facts):
     """Patients kept for validation and test; the rest trains."""
 

@@ -79,6 +79,8 @@ def simulate_files(
         If the spec is no data set of images with k-space acquisition, if a file of another content
         is in the way, or if the disk is full.
     """
+    if spec.mixture is not None:
+        raise InputError("is a mixture", where=spec.name, remedy="Simulate the files of each of its components")
     if isinstance(spec.source, FastMRI):
         raise InputError("holds acquired k-space: there is nothing to simulate", where=spec.name)
     acquisition = _acquisition(spec, coils, acceleration, noise_std)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ambient_mri.data.facts import AcquisitionFacts, Facts, FastMRI, Law, Source, SplitFacts
+from ambient_mri.data.facts import AcquisitionFacts, ComponentFacts, Facts, FastMRI, Law, Source, SplitFacts
 from ambient_mri.data.spec_problems import explained, nearest
 from ambient_mri.errors import InputError
 
@@ -30,7 +30,11 @@ CLEAN_TARGETS = frozenset(
 
 
 class DataSpec(Facts):
-    """A data set: where its files are, how they were acquired, who is kept for evaluation."""
+    """A data set: where its files are, how they were acquired, who is kept for evaluation.
+
+    With `mixture`, scans of several kinds in one data set; `source` and `acquisition` are then what its components
+    differ from, and `acquisition.pattern` is the law that evaluations use.
+    """
 
     name: str
     title: str
@@ -38,40 +42,37 @@ class DataSpec(Facts):
     source: Source
     acquisition: AcquisitionFacts
     split: SplitFacts
+    mixture: Annotated[tuple[ComponentFacts, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _fits_source(self) -> DataSpec:
-        source, acquisition = self.source, self.acquisition
-        if not isinstance(source, FastMRI):
-            if acquisition.noise_std is None:
-                raise ValueError("acquisition.noise_std is needed: there are no acquired samples to estimate it from")
-            if acquisition.domain == "kspace" and acquisition.coils is None:
-                raise ValueError("acquisition.coils is needed to simulate k-space")
-            if acquisition.pattern.kind == "from_files":
-                raise ValueError(f"acquisition.pattern from_files: {source.kind} files carry no masks; state a law")
-            return self
-        if acquisition.domain == "image":
-            raise ValueError("acquisition.domain image: fastMRI files hold k-space")
-        if acquisition.phase != "none":
-            raise ValueError("acquisition.phase: acquired k-space has its own phase; leave the key out")
-        if acquisition.coils != 1 and acquisition.sensitivity_maps == "known":
-            raise ValueError("acquisition.sensitivity_maps: no file of this kind carries maps; state espirit")
-        if acquisition.pattern.kind in ("random_points", "poisson_disc") and source.remove_oversampling:
-            raise ValueError("source.remove_oversampling mixes readout samples; state false with a pattern of points")
+        _fit(self.source, self.acquisition)
+        for one in self.mixture or ():
+            _fit(one.source, one.acquisition)
+        _mix(self.mixture or ())
         return self
+
+    def components(self) -> tuple[DataSpec, ...]:
+        """A spec for the scans of each kind; itself where there is no mixture."""
+        if self.mixture is None:
+            return (self,)
+        changes = ({"source": one.source, "acquisition": one.acquisition, "mixture": None} for one in self.mixture)
+        return tuple(self.model_copy(update=change) for change in changes)
 
     @property
     def simulated(self) -> bool:
         """Whether k-space (or the corruption of pixels) was simulated from images."""
-        return self.source.simulated if isinstance(self.source, FastMRI) else True
+        sources = [one.source for one in self.components()]
+        return any(source.simulated if isinstance(source, FastMRI) else True for source in sources)
 
     @property
     def sha256(self) -> str:
         """Hash of every fact; where the files happen to lie does not enter."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        facts = self.model_dump(mode="json", exclude={"mixture"} if self.mixture is None else None)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def pattern(self) -> Pattern:
-        """The law of A.
+        """The law of A; of a mixture, the one that its components differ from.
 
         Raises
         ------
@@ -86,7 +87,7 @@ class DataSpec(Facts):
         return build_law(self.acquisition.pattern, self.name)
 
     def further(self) -> FurtherCorruption:
-        """The law of D."""
+        """The law of D; of a mixture, see `components`."""
         from ambient_mri.corruption import FurtherCorruption
 
         return FurtherCorruption(self.pattern(), self.acquisition.further.keep)
@@ -104,6 +105,40 @@ class DataSpec(Facts):
             phase=facts.phase,
             sensitivity_maps=facts.sensitivity_maps,
         )
+
+
+def _fit(source: Source, acquisition: AcquisitionFacts) -> None:
+    """What an acquisition has to state, or must not, for files of a kind."""
+    if not isinstance(source, FastMRI):
+        if acquisition.noise_std is None:
+            raise ValueError("acquisition.noise_std is needed: there are no acquired samples to estimate it from")
+        if acquisition.domain == "kspace" and acquisition.coils is None:
+            raise ValueError("acquisition.coils is needed to simulate k-space")
+        if acquisition.pattern.kind == "from_files":
+            raise ValueError(f"acquisition.pattern from_files: {source.kind} files carry no masks; state a law")
+        return
+    if acquisition.domain == "image":
+        raise ValueError("acquisition.domain image: fastMRI files hold k-space")
+    if acquisition.phase != "none":
+        raise ValueError("acquisition.phase: acquired k-space has its own phase; leave the key out")
+    if acquisition.coils != 1 and acquisition.sensitivity_maps == "known":
+        raise ValueError("acquisition.sensitivity_maps: no file of this kind carries maps; state espirit")
+    if acquisition.pattern.kind in ("random_points", "poisson_disc") and source.remove_oversampling:
+        raise ValueError("source.remove_oversampling mixes readout samples; state false with a pattern of points")
+
+
+def _mix(parts: Sequence[ComponentFacts]) -> None:
+    """What components have to share for their scans to meet in a batch, and shares of one source that add up."""
+    for key in ("domain", "coils"):
+        stated = sorted({str(value) for part in parts if (value := getattr(part.acquisition, key)) is not None})
+        if len(stated) > 1:
+            raise ValueError(f"mixture: components differ in acquisition.{key} ({', '.join(stated)})")
+    if len({size for part in parts if (size := getattr(part.source, "image_size", None)) is not None}) > 1:
+        raise ValueError("mixture: components differ in source.image_size, and slices of one size share a batch")
+    for source in dict.fromkeys(part.source for part in parts):
+        total = sum(part.share for part in parts if part.source == source)
+        if total > 1 + 1e-9:
+            raise ValueError(f"mixture: shares of one source add up to {total:g}; each patient is in one component")
 
 
 def build_law(law: Law, where: str) -> Pattern:
@@ -153,7 +188,7 @@ def load_spec(name_or_path: str | Path) -> DataSpec:
         If there is no such spec, or it does not validate: names the file, the key and the nearest valid key.
     """
     path = _find(str(name_or_path), beside=None)
-    document = _merged(path, seen=())
+    document = _completed(_merged(path, seen=()), path)
     _refuse_clean_targets(document, path, ())
     try:
         return DataSpec.model_validate(document)
@@ -202,6 +237,26 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return _over(_merged(_find(base, beside=path), (*seen, path.resolve())), own)
 
 
+def _completed(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The document with whole facts in each component of its mixture: its own over those of the document.
+
+    A component that is `based_on` another spec takes source and acquisition from there.
+    """
+    parts = document.get("mixture")
+    if not isinstance(parts, list):
+        return document
+    whole = []
+    for part in parts:
+        if not isinstance(part, dict):
+            raise InputError("a component is a mapping of keys to values", where=f"{path}: mixture")
+        own = {key: value for key, value in part.items() if key != "based_on"}
+        other = part.get("based_on")
+        base = document if other is None else _merged(_find(str(other), beside=path), (path.resolve(),))
+        facts: dict[str, Any] = {key: base[key] for key in ("source", "acquisition") if key in base}
+        whole.append(_over(facts, own))
+    return document | {"mixture": whole}
+
+
 def _over(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """`own` over `base`, mapping by mapping; one that states another `kind` replaces the base's whole."""
     merged = dict(base)
@@ -215,7 +270,8 @@ def _over(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_clean_targets(value: Any, path: Path, keys: tuple[str, ...]) -> None:
     if isinstance(value, dict):
         for key, below in value.items():
-            _refuse_clean_target(str(key), path, (*keys, str(key)))
+            if (keys, key) != (("mixture",), "clean"):  # says that scans are fully sampled, and names nothing
+                _refuse_clean_target(str(key), path, (*keys, str(key)))
             _refuse_clean_targets(below, path, (*keys, str(key)))
     elif isinstance(value, list):
         for below in value:

@@ -54,6 +54,9 @@ def _place(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str
     models: list[type[BaseModel]] = [model]
     keys: list[str] = []
     for step in loc:
+        if isinstance(step, int):  # a place in a list
+            keys.append(str(step))
+            continue
         tagged = [m for m in models if "kind" in m.model_fields and step in get_args(m.model_fields["kind"].annotation)]
         if tagged:  # pydantic also names the kind it took
             models = tagged

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from ambient_mri import files
-from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images, SplitFacts
+from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images, Source, SplitFacts
 from ambient_mri.data.location import locate
 from ambient_mri.data.readers import SliceRecord
 from ambient_mri.data.spec import DataSpec
@@ -31,6 +32,8 @@ def list_records(spec: DataSpec) -> list[SliceRecord]:
     InputError
         If the data set is absent (`location.locate`) or holds nothing of what the spec describes.
     """
+    if spec.mixture is not None:
+        return _mixed(spec)
     source = spec.source
     if isinstance(source, BrainDemo):
         names = [f"demo-{subject:04d}" for subject in range(source.subjects)]
@@ -42,6 +45,20 @@ def list_records(spec: DataSpec) -> list[SliceRecord]:
             f"no files there fit {wanted}", where=f"{spec.name}: {root}", remedy="Correct the spec's source"
         )
     return list(records)
+
+
+def _mixed(spec: DataSpec) -> list[SliceRecord]:
+    """The slices of all components. Patients of a source that several share are dealt out by a seeded hash."""
+    assert spec.mixture is not None
+    found: list[SliceRecord] = []
+    begun: dict[Source, float] = {}
+    for component, (facts, one) in enumerate(zip(spec.mixture, spec.components(), strict=True)):
+        records, first = list_records(one), begun.get(facts.source, 0.0)
+        last = begun[facts.source] = first + facts.share
+        order = sorted({record.patient for record in records}, key=lambda who: _rank(f"mixture {who}", spec.split.seed))
+        mine = set(order[round(first * len(order)) : round(last * len(order))])
+        found += [replace(record, component=component) for record in records if record.patient in mine]
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -69,13 +86,14 @@ def _in_folder(source: Bids | FastMRI | Images, root: Path) -> tuple[tuple[Slice
 
 
 @lru_cache(maxsize=8)
-def _parts(spec: DataSpec, root: Path | None) -> dict[Part, tuple[SliceRecord, ...]]:
+def _parts(spec: DataSpec, roots: tuple[Path | None, ...]) -> dict[Part, tuple[SliceRecord, ...]]:
     return split_records(list_records(spec), spec.split, spec.name)
 
 
 def parts(spec: DataSpec) -> dict[Part, tuple[SliceRecord, ...]]:
     """The slices of each part; listed once for each data set and place."""
-    return _parts(spec, None if isinstance(spec.source, BrainDemo) else locate(spec))
+    places = (None if isinstance(one.source, BrainDemo) else locate(one) for one in spec.components())
+    return _parts(spec, tuple(places))
 
 
 def split_records(records: Sequence[SliceRecord], facts: SplitFacts, name: str) -> dict[Part, tuple[SliceRecord, ...]]:
@@ -132,7 +150,7 @@ def _patients(records: Iterable[SliceRecord], spec: DataSpec) -> list[dict[str, 
     for volumes in scans.values():
         listed = []
         for record in volumes.values():
-            digest, of = _file_hash(record, spec)
+            digest, of = _file_hash(record, spec.components()[record.component])
             listed.append({"id": digest[:16], "sha256": digest, "of": of, "slices": slices[record.volume_id]})
         listed.sort(key=lambda scan: str(scan["sha256"]))
         joined = hashlib.sha256("".join(str(scan["sha256"]) for scan in listed).encode()).hexdigest()

@@ -7,6 +7,7 @@ configs/inference.json  python -m monai.bundle run models/model.safetensors   do
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from ambient_mri.corruption import Identifiability
 from ambient_mri.data.dataset import Scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
-from ambient_mri.patterns import EmpiricalLines
-from ambient_mri.prior.card import Card
+from ambient_mri.patterns import EmpiricalLines, Mixture
+from ambient_mri.prior.card import Card, CardComponent
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Summary
 from ambient_mri.prior.network import architecture, build_network
@@ -106,7 +107,7 @@ def save_bundle(
         precision=identity["precision"], initialised_from=identity["init"], identifiability=answer.explain(),
         # λ weighs the noise of a sample against the squared error of the network's image
         consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0),
-        withheld_nmse=(summary.nmse, summary.low, summary.high),
+        withheld_nmse=(summary.nmse, summary.low, summary.high), mixture=_mixture(spec, scans),
     )  # fmt: skip
     weights = {name: value.detach().cpu().contiguous() for name, value in learner.average.state_dict().items()}
     files.write(path / WEIGHTS, save(weights))
@@ -115,6 +116,21 @@ def save_bundle(
     files.write(path / "configs/metadata.json", _json(card.metadata()))
     files.write(path / "configs/inference.json", _json(_inference()))
     files.write(path / CARD, card.model_dump_json(indent=1) + "\n")
+
+
+def _mixture(spec: DataSpec, scans: Scans) -> tuple[CardComponent, ...] | None:
+    """What the card says of the kinds of scans in a mixture."""
+    law = scans.pattern()
+    if spec.mixture is None or not isinstance(law, Mixture):
+        return None
+    counts = Counter(record.component for record in scans.records)
+    return tuple(
+        CardComponent(
+            slices=counts[k], clean=one.clean, acquisition=one.acquisition,
+            line_frequency=own.frequency if isinstance(own, EmpiricalLines) else None,
+        )
+        for k, (one, own) in enumerate(zip(spec.mixture, law.laws, strict=True))
+    )  # fmt: skip
 
 
 def _inference() -> dict[str, Any]:

@@ -6,11 +6,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ambient_mri.data.facts import AcquisitionFacts
+from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption
+from ambient_mri.data.facts import AcquisitionFacts, Law
 from ambient_mri.data.spec import build_law
-from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
+from ambient_mri.patterns import EmpiricalLines, FullySampled, Mixture, Pattern
 
 SCHEMAS = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1"
+
+
+class CardComponent(BaseModel):
+    """Scans of one kind in a mixture that a model learned from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slices: int
+    clean: bool
+    acquisition: AcquisitionFacts
+    line_frequency: tuple[float, ...] | None
 
 
 class Card(BaseModel):
@@ -32,6 +44,8 @@ class Card(BaseModel):
         Mean σ_y of the training scans in normalised units.
     consistency
         Default λ of the data-consistency solve after one step.
+    mixture
+        Where scans of several kinds were trained on: each kind. `acquisition` is then what they differ from.
     withheld_nmse
         (mean, low, high): ground-truth-free validation, see `prior.monitor.Summary`.
     """
@@ -61,9 +75,37 @@ class Card(BaseModel):
     identifiability: str
     consistency: float
     withheld_nmse: tuple[float, float, float]
+    mixture: tuple[CardComponent, ...] | None = None
+
+    def components(self) -> tuple[Card, ...]:
+        """A card for each kind of scans; itself where there is no mixture."""
+        if self.mixture is None:
+            return (self,)
+        changes = [{"acquisition": one.acquisition, "line_frequency": one.line_frequency} for one in self.mixture]
+        return tuple(self.model_copy(update=change | {"mixture": None}) for change in changes)
+
+    @property
+    def learned_from(self) -> str:
+        """Whether clean images entered the training: "from corrupted scans only", or which share was fully sampled."""
+        if self.mixture is None:
+            whole = self.slices * (self.acquisition.pattern.kind == "fully_sampled")
+        else:
+            whole = sum(one.slices for one in self.mixture if one.clean)
+        return f"from scans of which {whole} of {self.slices} were CLEAN" if whole else "from corrupted scans only"
+
+    def further(self) -> FurtherLaw:
+        """The law of D that the model was trained with."""
+        laws = tuple(FurtherCorruption(one.pattern(), one.acquisition.further.keep) for one in self.components())
+        return laws[0] if self.mixture is None else MixedCorruption(laws, self._weights)
+
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        return tuple(one.slices / self.slices for one in self.mixture or ())
 
     def pattern(self) -> Pattern:
         """The law of A that the model was trained with."""
+        if self.mixture is not None:
+            return Mixture(tuple(one.pattern() for one in self.components()), self._weights)
         if self.line_frequency is not None:
             return EmpiricalLines(self.line_frequency)
         law = self.acquisition.pattern
@@ -73,13 +115,14 @@ class Card(BaseModel):
 
     def markdown(self) -> str:
         """The card as text."""
-        law = " ".join(f"{key}={value}" for key, value in self.acquisition.pattern.model_dump().items())
+        kinds = [f"{one.slices} slices: {_said(one.acquisition.pattern)}" for one in self.mixture or ()]
+        law = "; ".join(kinds) or _said(self.acquisition.pattern)
         mean, low, high = self.withheld_nmse
-        keep = self.acquisition.further.keep
+        keep = self.further().keep
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
         return f"""# {self.title}: ambient prior
 
-Trained by ambient-mri {self.version} from corrupted scans only, for research; not for diagnostic use.
+Trained by ambient-mri {self.version} {self.learned_from}, for research; not for diagnostic use.
 
 | | |
 |---|---|
@@ -124,7 +167,7 @@ Whether it gives away training patients has to be audited before the weights are
             "required_packages_version": {"ambient-mri": self.version},
             "optional_packages_version": {},
             "task": "MR image reconstruction and generation",
-            "description": f"Generative prior learned from corrupted scans only; {self.title}",
+            "description": f"Generative prior learned {self.learned_from}; {self.title}",
             "authors": "trained by the user of ambient-mri",
             "copyright": f"data: {self.licence}",
             "data_source": self.data,
@@ -135,3 +178,7 @@ Whether it gives away training patients has to be audited before the weights are
             "references": ["arXiv:2305.19256", "arXiv:2403.08728"],
             "network_data_format": {"inputs": {"image": planes}, "outputs": {"pred": answer}},
         }
+
+
+def _said(law: Law) -> str:
+    return " ".join(f"{key}={value}" for key, value in law.model_dump().items())

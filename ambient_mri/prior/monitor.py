@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.corruption import FurtherLaw
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
@@ -27,7 +27,7 @@ logger = logging.getLogger("ambient_mri.training")
 
 SCANS, BATCH, PICTURES = 48, 16, 6
 
-Preview = Callable[[Prior, Measurement, FurtherCorruption], Tensor]
+Preview = Callable[[Prior, Measurement, FurtherLaw], Tensor]
 """(prior, scans, law of D) → rows of images `(rows, b, 1, y, x)`; `sampling.preview.preview` is one."""
 
 
@@ -84,7 +84,7 @@ class Monitor:
             device = next(learner.average.parameters()).device
             batch = batch.to(device)
             rngs = [stream(self.seed, -1, 1000 + BATCH * index + i) for i in range(len(batch))]
-            further = self.law.draw(batch.operator(), rngs)
+            further = self.law.draw(batch.operator(), rngs, batch.component)
             error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)
             errors.append(error.cpu())
             energies.append(energy.cpu())

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Sampler
 
-from ambient_mri.corruption import Further, FurtherCorruption
+from ambient_mri.corruption import Further, FurtherLaw
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
@@ -72,9 +72,9 @@ class Draw:
     noise: Tensor
 
 
-def draw(measurement: Measurement, law: FurtherCorruption, rngs: Sequence[Generator]) -> Draw:
+def draw(measurement: Measurement, law: FurtherLaw, rngs: Sequence[Generator]) -> Draw:
     """D, σ and noise for a batch; sample i uses `rngs[i]` only."""
-    further = law.draw(measurement.operator(), rngs)
+    further = law.draw(measurement.operator(), rngs, measurement.component)
     device = measurement.y.device
     sigmas, noises = [], []
     for noise_std, rng in zip(measurement.noise_std.tolist(), rngs, strict=True):

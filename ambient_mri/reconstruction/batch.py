@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.files import is_disk_full
 from ambient_mri.reconstruction import methods, outputs
+from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.export.dicom import Derivation
@@ -160,7 +161,8 @@ class _Job:
         if methods.needs_network(method):
             bundle = methods.load(bundle_path, choices.device, *(domains if len(domains) == 1 else ()))
             weights = weights_sha256(bundle.path)
-            choices = replace(choices, card=bundle.card)
+            calibration = load_calibration(bundle.path, weights) if method in methods.POSTERIOR else None
+            choices = replace(choices, card=bundle.card, calibration=calibration)
         self.out, self.method, self.choices, self.missing = out, method, choices, missing
         self.settings = {
             "method": method,
@@ -171,6 +173,9 @@ class _Job:
         if method in methods.POSTERIOR and sampling is not None:
             self.settings |= {"samples": sampling.samples, "nfe": sampling.nfe, "time_budget": sampling.seconds,
                               "seed": sampling.seed}  # fmt: skip
+        if choices.calibration is not None:
+            self.settings["calibrated_on"] = choices.calibration.data
+            self.settings["calibration_factor"] = choices.calibration.factor
         self._run = methods.reconstruction(method, bundle, sampling)
         self._several = method in methods.POSTERIOR and (sampling is None or sampling.samples > 1)
         self._manifest = Manifest(out)
@@ -209,7 +214,7 @@ class _Job:
             "content_qualification": "RESEARCH: not for diagnostic use",
         }
         derivation = Derivation(
-            "Missing pixels restored" if restored else "Reconstructed from undersampled k-space", self.method,
+            _made_how(restored, about), self.method,
             input_sha256=source_sha256, model_sha256=str(self.settings["bundle_sha256"]),
             mask_sha256=about["mask_sha256"], acceleration=about["acceleration"], strength=self.choices.strength,
         )  # fmt: skip
@@ -223,6 +228,17 @@ class _Job:
         if case.domain == "kspace":
             return reconstructed_kspace(case.volume, self._run, self.choices)  # type: ignore[arg-type] # by its domain
         return restored_images(case.volume, self._run, self.choices, self.missing)  # type: ignore[arg-type]
+
+
+def _made_how(restored: bool, about: Mapping[str, Any]) -> str:
+    """For the description of DICOM."""
+    if restored:
+        return "Missing pixels restored"
+    what = "Reconstructed from undersampled k-space"
+    if "deviation_calibrated" not in about:
+        return what
+    told = f"calibrated (factor {about['deviation_factor']:.3f})" if about["deviation_calibrated"] else "not calibrated"
+    return f"{what}; standard deviations {told}"
 
 
 def _said(missing: Missing) -> str:

@@ -14,7 +14,14 @@ NOISE_FACTOR = 2.0
 
 
 def differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
-    """What the readers of a reconstruction should know; the images are made all the same."""
+    """What the readers of a reconstruction should know; the images are made all the same.
+
+    Of a model that learned from a mixture, what the scan differs in from the kind that is most like it.
+    """
+    return min((_differences(measured, one) for one in card.components()), key=len)
+
+
+def _differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
     found = []
     law, mask = card.acquisition.pattern, measured.mask
     if measured.matrix != card.image_shape:

@@ -17,6 +17,7 @@ from ambient_mri.data.readers.magnitude import ImageVolume, Missing
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import collate
 from ambient_mri.reconstruction import methods, outputs, restoration
+from ambient_mri.reconstruction.calibration import Calibration
 from ambient_mri.reconstruction.export.dicom_source import Source, from_dicom, from_kspace, planes_of
 from ambient_mri.reconstruction.match import acceleration, differences
 from ambient_mri.reconstruction.outputs import Product
@@ -38,12 +39,15 @@ class Choices:
     ----------
     card
         Of the model; None for classical methods.
+    calibration
+        Of the model's samples, if there is one.
     """
 
     device: str
     strength: float | None
     formats: tuple[str, ...]
     card: Card | None
+    calibration: Calibration | None = None
 
 
 def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices: Choices) -> Made:
@@ -67,15 +71,21 @@ def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices
     warnings = () if choices.card is None else differences(measured, choices.card)
     image, spread = _images(measured, run, choices)
     image = _cropped(image, volume)
-    deviation = None if spread is None else _cropped(spread, volume).real.astype(np.float32)
+    factor, deviation = None, None
+    if spread is not None:
+        factor, doubts = _deviation_factor(run, choices)
+        deviation = (_cropped(spread, volume).real * (factor or 1.0)).astype(np.float32)
+        warnings += doubts
     voxel, affine = _voxel_mm(volume, image.shape), _affine(volume, image.shape)
     identity = {} if volume.header is None else volume.header.identity
     source = from_kspace(identity, affine, len(image), 1.0 if voxel is None else voxel[2])
-    facts = {
+    facts: dict[str, Any] = {
         "noise_std": measured.noise_std,
         "acceleration": acceleration(measured.mask),
         "mask_sha256": hashlib.sha256(measured.mask.numpy().tobytes()).hexdigest(),
     }
+    if deviation is not None:
+        facts |= {"deviation_calibrated": factor is not None, "deviation_factor": factor or 1.0}
     return Product(image, affine, voxel, source, deviation=deviation), facts, warnings
 
 
@@ -127,6 +137,20 @@ def _images(
             parts.append((run(batch, choices.strength) * scale)[:, 0].cpu())
     images: npt.NDArray[np.complex64] = torch.cat(parts).numpy()
     return images, torch.cat(spreads).to(torch.complex64).numpy() if spreads else None
+
+
+def _deviation_factor(run: methods.Reconstruct, choices: Choices) -> tuple[float | None, tuple[str, ...]]:
+    """What standard deviations of samples are multiplied by, and what is to be said of them where it is not known."""
+    from ambient_mri.reconstruction.posterior import Posterior
+
+    assert isinstance(run, Posterior)
+    plain = "the standard deviations are those of the samples as they are, not calibrated"
+    if choices.calibration is None:
+        return None, (f"{plain}: run `ambient-mri calibrate` on data like these first",)
+    differs = choices.calibration.differs(run.method, run.sampling.samples, run.nfe, choices.strength)
+    if differs:
+        return None, (f"{plain}: the calibration is for other samples ({differs})",)
+    return choices.calibration.factor, ()
 
 
 def _cropped(image: npt.NDArray[np.complex64], volume: KspaceVolume) -> npt.NDArray[np.complex64]:

@@ -15,7 +15,6 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri import files
-from ambient_mri.corruption import Corruption, FurtherCorruption
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import load_bundle
@@ -86,7 +85,7 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
     """Ã for each sample: the training law of A thinned by D, with simulated birdcage coils where there are several."""
     from ambient_mri.data.simulation import birdcage_maps
 
-    shape, pattern = card.image_shape, card.pattern()
+    shape = card.image_shape
     encoding: Encoding
     if card.acquisition.domain == "image":
         encoding = Identity()
@@ -94,8 +93,7 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
         encoding = Fourier()
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
-    A = Corruption(pattern).draw(encoding, shape, rngs)
-    return FurtherCorruption(pattern, card.acquisition.further.keep).draw(A, rngs).operator
+    return card.further().fresh(encoding, shape, rngs)
 
 
 def sample_to_folder(

@@ -76,7 +76,7 @@ class WholeImages:
 
 def is_proper(card: Card) -> bool:
     """Whether the network saw whole images: refined by EM, or trained on fully sampled scans with D absent."""
-    whole = card.acquisition.pattern.kind == "fully_sampled" and card.method == "naive"
+    whole = all(one.acquisition.pattern.kind == "fully_sampled" for one in card.components()) and card.method == "naive"
     return whole or card.method == REFINED
 
 

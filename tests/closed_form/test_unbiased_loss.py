@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.corruption import Corruption, Further, FurtherCorruption
+from ambient_mri.corruption import Corruption, Further, FurtherCorruption, MixedCorruption
+from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.patterns import (
@@ -117,3 +118,68 @@ def test_validation_without_truth_is_unbiased_with_noise(name: str) -> None:
     check_mean(energy * pixels - _clean_error(scans, torch.zeros_like(scans.x), hidden), 0.0)
     silent, _ = withheld_error(prior, scans.y, scans.A, scans.further, torch.zeros(1200))
     check_not_mean(silent * pixels - clean, 0.0, deviations=5)  # the noise of the targets, not subtracted
+
+
+LAWS = (
+    FurtherCorruption(RandomLines(2.5, 0.2), (0.3, 0.9)),
+    FurtherCorruption(RandomLines(5.0, 0.0), (0.4, 0.6)),
+    FurtherCorruption(RandomPoints(3, 0.2), (0.3, 0.9)),
+    FurtherCorruption(FullySampled(RandomLines(2.5, 0.2)), (0.3, 0.9)),
+)
+"""Lines of two accelerations, points, and fully sampled scans: what meets in the batches of a mixture."""
+
+
+def _mixed(count: int = 1600) -> tuple[Scans, list[int]]:
+    """Scans of all laws in turn in one batch, line masks as copies over rows beside masks of points."""
+    rng, encoding = Generator().manual_seed(0), Sense(_maps())
+    component = [i % len(LAWS) for i in range(count)]
+    rngs = zip(component, generators(1, count), strict=True)
+    drawn = [LAWS[k].pattern.draw(SHAPE, one).expand(SHAPE) for k, one in rngs]
+    A = Masked(encoding, torch.stack(drawn)[:, None])
+    x = complex_normal(count, 1, *SHAPE, rng=rng) + 0.5
+    y = encoding.forward(x)
+    further = MixedCorruption(LAWS, (0.25,) * 4).draw(A, generators(2, count), component)
+    return Scans(x, y, A, further, complex_normal(*y.shape, rng=rng), torch.ones_like(further.weight)), component
+
+
+def _surplus(scans: Scans, further: Further) -> Tensor:
+    """Loss less the clean one, `(b,)`."""
+    prior, count = Arbitrary(), len(scans.x)
+    sigma, silent = torch.full((count,), LARGE), torch.zeros(count)
+    loss = ambient_loss(prior, scans.y, scans.A, further, sigma, silent, scans.noise)
+    clean = (prior.seen[-1] - scans.x).abs().square().sum((1, 2, 3))
+    return loss * SHAPE[0] * SHAPE[1] * DATA_STD**2 - clean
+
+
+def test_the_loss_of_a_mixture_is_the_clean_loss_for_every_component() -> None:
+    scans, component = _mixed()
+    surplus, which = _surplus(scans, scans.further), torch.tensor(component)
+    check_mean(surplus, 0.0, slack=1e-2)
+    for k in range(len(LAWS)):
+        check_mean(surplus[which == k], 0.0, slack=1e-2)
+    lines = scans.further.operator.mask[which != 2]
+    assert torch.equal(lines, lines[:, :, :1].expand_as(lines)), "whole lines are hidden or shown"
+
+
+def test_the_law_of_another_component_is_biased_or_refused() -> None:
+    scans, component = _mixed()
+    swapped = [{0: 1, 1: 0}.get(k, k) for k in component]
+    further = MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)), swapped)
+    which = torch.tensor(component)
+    check_not_mean(_surplus(scans, further)[which == 1], 0.0, deviations=5)
+    with pytest.raises(InputError, match="a mask of points for a law of whole lines"):
+        MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)))
+
+
+@pytest.mark.parametrize("name", ["coils, lines", "coils, gaussian lines", "coils, empirical lines"])
+def test_a_copy_of_a_line_mask_over_rows_is_thinned_by_lines(name: str) -> None:
+    pattern, encoding = CASES[name]
+    law, rngs = FurtherCorruption(pattern, (0.3, 0.9)), generators(1, 40)
+    A = Corruption(pattern).draw(encoding, SHAPE, rngs)
+    copies = Masked(encoding, A.mask.expand(-1, -1, SHAPE[0], -1))
+    one, other = law.draw(A, generators(2, 40)), law.draw(copies, generators(2, 40))
+    assert other.weight.shape == (40, 1, *SHAPE)
+    assert torch.equal(one.weight.expand_as(other.weight), other.weight)
+    assert torch.equal(one.operator.mask.expand_as(other.weight), other.operator.mask)
+    with pytest.raises(ValueError, match="on a grid of"):
+        pattern.thin(copies.mask[0, 0], 0.5, rngs[0])

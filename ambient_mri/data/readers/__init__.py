@@ -21,12 +21,15 @@ class SliceRecord:
         What data sets are split by.
     path
         The file, or None for subjects that are made on the fly.
+    component
+        Of a data set that mixes scans of several kinds: which kind.
     """
 
     volume_id: str
     index: int
     patient: str
     path: Path | None = None
+    component: int = 0
 
     @property
     def scan_id(self) -> str:

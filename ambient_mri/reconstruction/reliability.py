@@ -1,0 +1,232 @@
+"""`calibrate`: from a bundle and a data set to a factor, and to the curves that show what it repairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+import ambient_mri
+from ambient_mri.data.dataset import Scans, open_evaluation, open_scans
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
+from ambient_mri.prior.steps import stream
+from ambient_mri.reconstruction import chi_squared, methods
+from ambient_mri.reconstruction.calibration import Calibration
+from ambient_mri.reconstruction.coverage import (
+    Components,
+    Patients,
+    conformal_factor,
+    coverage,
+    held_out_samples,
+    joined,
+    pixels,
+)
+from ambient_mri.reconstruction.evaluate import weights_sha256
+from ambient_mri.reconstruction.metrics import Interval
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
+from ambient_mri.reconstruction.scoring import batches
+
+LEVEL = 0.9
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+KEPT = 0.8
+"""Share of each measurement that the sampler sees: close to all of it, which is what it is used with."""
+AT_ONCE = 2**21  # complex samples of a batch
+MOST = 8192  # real components of a slice that count; more say nothing new, as they are correlated
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Empirical coverage at every nominal level, mean over patients with its 95 % interval.
+
+    Parameters
+    ----------
+    of
+        "held-out measurements" or "pixels".
+    factor
+        On the standard deviations; 1: as sampled.
+    """
+
+    of: str
+    factor: float
+    levels: tuple[float, ...]
+    coverage: tuple[Interval, ...]
+
+    def at(self, level: float) -> Interval:
+        return self.coverage[self.levels.index(level)]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """All that a calibration found.
+
+    Parameters
+    ----------
+    curves
+        On test patients, before and after.
+    chi_squared
+        (median, 5 %, 95 %) over test patients of χ² over degrees of freedom on held-out measurements, before and
+        after; None with fewer than four samples.
+    kept
+        Share of each measurement that the sampler saw.
+    """
+
+    calibration: Calibration
+    test_patients: int
+    kept: float
+    curves: tuple[Curve, ...]
+    chi_squared: tuple[tuple[float, float, float], tuple[float, float, float]] | None
+    seed: int
+    command: str
+
+    def to_json(self) -> str:
+        values = dataclasses.asdict(replace(self, calibration=None))  # type: ignore[arg-type] # pydantic has its own
+        values |= {"calibration": self.calibration.model_dump(), "format": "ambient-mri calibration 1"}
+        return json.dumps(values, indent=2) + "\n"
+
+
+def calibrate(
+    bundle_path: Path,
+    spec: DataSpec,
+    *,
+    method: str = "a-fill",
+    sampling: Sampling | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Reliability:
+    """Fit the factor on the validation patients of `spec`, check it on the test patients, write it into the bundle.
+
+    Parameters
+    ----------
+    method
+        A posterior sampler (`methods.POSTERIOR`).
+    limit
+        At most this many slices of each part.
+    seed
+        Of what is held out, and of the bootstrap; `sampling` has its own.
+    progress
+        Called with one line a batch.
+
+    Raises
+    ------
+    InputError
+        If bundle, data or method cannot be used, the noise is not known, or there are too few patients.
+    """
+    if method not in methods.POSTERIOR:
+        raise InputError(f"{method} draws no samples: there is no spread to calibrate", where="--method",
+                         remedy=f"Choose among {', '.join(methods.POSTERIOR)}")  # fmt: skip
+    bundle = methods.load(bundle_path, device, spec.acquisition.domain)
+    run = Posterior(method, bundle, sampling or Sampling())
+    held = {}
+    for part in ("validation", "test"):
+        scans = open_scans(spec, part, limit=limit)
+        held[part] = held_out(run, scans, device, seed, lambda line, part=part: progress(f"{part}: {line}"))  # type: ignore[misc]
+    factor = conformal_factor(held["validation"], LEVEL)
+    progress(f"factor {factor:.3f} from {len(held['validation'])} validation patients")
+    rng = torch.Generator().manual_seed(seed)
+    curves = [_curve("held-out measurements", held["test"], one, rng) for one in (1.0, factor)]
+    checked = curves[1].at(LEVEL)
+    if spec.simulated:
+        images = _in_images(run, spec, limit, device, lambda line: progress(f"images: {line}"))
+        curves += [_curve("pixels", images, one, rng) for one in (1.0, factor)]
+    calibration = Calibration(
+        version=ambient_mri.__version__, weights_sha256=weights_sha256(bundle.path), method=method,
+        samples=run.sampling.samples, nfe=run.nfe, level=LEVEL, factor=factor, data=spec.name,
+        data_sha256=spec.sha256, simulated=spec.simulated, patients=len(held["validation"]),
+        coverage=(checked.mean, checked.low, checked.high),
+    )  # fmt: skip
+    calibration.save(bundle.path)
+    spread = None if run.sampling.samples < 4 else (_chi_squared(held["test"], 1.0), _chi_squared(held["test"], factor))
+    command = _command(bundle_path, spec, calibration, limit, seed)
+    return Reliability(calibration, len(held["test"]), KEPT, tuple(curves), spread, seed, command)
+
+
+def held_out(
+    run: Posterior,
+    scans: Scans,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Patients:
+    """What samples drawn from a part of each measurement say about the rest of it, by patient."""
+    law, started = scans.further().keeping(KEPT), time.monotonic()
+    parts: dict[str, list[Components]] = {}
+    for rows, batch in _batches(scans):
+        batch = batch.to(device)
+        rngs = [stream(seed, -4, row) for row in rows]
+        shown = law.draw(batch.operator(), rngs).operator
+        for i, components in enumerate(_of_batch(run, batch, shown)):
+            parts.setdefault(scans.patient(rows[i]), []).append(_thinned(components, rngs[i]))
+        done = rows[-1] + 1
+        progress(f"{done}/{len(scans)} slices, {(time.monotonic() - started) / done * (len(scans) - done):.0f} s left")
+    if not parts:
+        raise InputError("no slices to calibrate on", where=scans.part, remedy="Raise the split's share")
+    return {patient: joined(components) for patient, components in parts.items()}
+
+
+def _of_batch(run: Posterior, batch: Measurement, shown: Masked) -> Iterator[Components]:
+    drawn = run.draw(replace(batch, mask=shown.mask), None)
+    hidden = batch.mask & ~shown.mask
+    for i in range(len(batch)):
+        one = batch[[i]]
+        yield held_out_samples(drawn.samples[i], one.y, one.encoding(), hidden[[i]], float(one.noise_std[0]))
+
+
+def _thinned(components: Components, rng: torch.Generator) -> Components:
+    if len(components) <= MOST:
+        return components
+    at = torch.randperm(len(components), generator=rng)[:MOST]
+    return replace(components, residual=components.residual[at], spread=components.spread[at],
+                   noise_std=components.noise_std[at])  # fmt: skip
+
+
+def _batches(scans: Scans) -> Iterator[tuple[list[int], Measurement]]:
+    """Slices in order, neighbours of one shape together."""
+    for shape, group in groupby(range(len(scans)), key=lambda i: tuple(scans[i].y.shape)):
+        rows, most = list(group), max(1, min(16, AT_ONCE // torch.Size(shape).numel()))
+        for first in range(0, len(rows), most):
+            part = rows[first : first + most]
+            yield part, collate([scans[i] for i in part])
+
+
+def _in_images(
+    run: Posterior, spec: DataSpec, limit: int | None, device: str, progress: Callable[[str], None]
+) -> Patients:
+    """SIMULATION ONLY: magnitudes beside the truth, with all that was measured shown."""
+    scans, done = open_evaluation(spec, "test", limit=limit), 0
+    parts: dict[str, list[Components]] = {}
+    for batch in batches(scans, device):
+        drawn = run.draw(batch.measurement, None)
+        for i, patient in enumerate(batch.patients):
+            found = pixels(drawn.mean[i, 0], drawn.std[i, 0], batch.truth[i, 0].to(device), run.sampling.samples)
+            parts.setdefault(patient, []).append(found)
+        done += len(batch.patients)
+        progress(f"{done}/{len(scans)} slices")
+    return {patient: joined(components) for patient, components in parts.items()}
+
+
+def _curve(of: str, patients: Patients, factor: float, rng: torch.Generator) -> Curve:
+    return Curve(of, factor, LEVELS, tuple(coverage(patients, level, rng, factor) for level in LEVELS))
+
+
+def _chi_squared(patients: Patients, factor: float) -> tuple[float, float, float]:
+    reduced = torch.tensor([chi_squared.held_out(components, factor).reduced for components in patients.values()])
+    median, low, high = torch.quantile(reduced, torch.tensor([0.5, 0.05, 0.95])).tolist()
+    return median, low, high
+
+
+def _command(bundle: Path, spec: DataSpec, found: Calibration, limit: int | None, seed: int) -> str:
+    words = ["ambient-mri", "calibrate", str(bundle), "--data", spec.name, "--method", found.method]
+    words += ["--samples", str(found.samples), "--nfe", str(found.nfe), "--seed", str(seed)]
+    return shlex.join(words + (["--limit", str(limit)] if limit is not None else []))

@@ -1,0 +1,162 @@
+"""`calibrate`: from a bundle to a factor beside it, which `reconstruct` applies, and says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from ambient_mri.cli import main
+from ambient_mri.data.dataset import Scans, open_scans
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement
+from ambient_mri.operators import Masked
+from ambient_mri.reconstruction.calibration import CALIBRATION, load_calibration
+from ambient_mri.reconstruction.evaluate import weights_sha256
+from ambient_mri.reconstruction.metrics import Interval
+from ambient_mri.reconstruction.reliability import Curve, held_out
+from ambient_mri.report.calibration import reliability_chart
+from ambient_mri.sampling.ensemble import Ensemble
+from tests.report.test_page import _Balance
+
+SMALL = """
+based_on: brain_demo
+source: {subjects: 40, image_size: 32}
+split: {validation: 12, test: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that a calibration may be written into."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("calibrated") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def deviations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scans to reconstruct."""
+    scans = tmp_path_factory.mktemp("scans")
+    assert main(["data", "simulate", "brain_demo", "--limit", "1", "--out", str(scans)]) == 0
+    return next(scans.glob("*.h5"))
+
+
+def _deviation(out: Path) -> np.ndarray:
+    (path,) = out.glob("*_deviation.nii.gz")
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_calibrate_then_reconstruct(
+    bundle: Path, small: Path, deviations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = ["--method", "a-fill", "--samples", "4", "--nfe", "2"]
+    scan = ["reconstruct", str(bundle), str(deviations), *drawn]
+    assert main([*scan, "--out", str(tmp_path / "before")]) == 0
+    assert "not calibrated: run `ambient-mri calibrate`" in capsys.readouterr().err
+
+    written = [str(tmp_path / "found.json"), str(tmp_path / "found.html")]
+    command = ["calibrate", str(bundle), "--data", str(small), *drawn, "--json", written[0], "--html", written[1]]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "Nominal 90% intervals cover" in said.out
+    assert "validation: 12/12 slices, 0 s left" in said.err
+    found = json.loads(Path(written[0]).read_text())
+    kept = json.loads((bundle / CALIBRATION).read_text())
+    assert found["calibration"] == kept
+    assert (kept["method"], kept["samples"], kept["nfe"], kept["patients"]) == ("a-fill", 4, 2, 12)
+    curves = {(curve["of"], curve["factor"] == 1): curve for curve in found["curves"]}
+    after = curves["held-out measurements", False]
+    # with 12 patients the guarantee asks for 97.5 % of what was fitted on
+    assert after["coverage"][after["levels"].index(0.9)]["mean"] > 0.87
+    assert ("pixels", False) in curves
+    page = Path(written[1]).read_text()
+    checker = _Balance()
+    checker.feed(page)
+    assert checker.open == []
+    assert page.count("<svg") == 2
+    assert "simulated data" in page
+
+    assert main([*scan, "--out", str(tmp_path / "after")]) == 0
+    assert "not calibrated" not in capsys.readouterr().err
+    ratio = _deviation(tmp_path / "after") / np.maximum(_deviation(tmp_path / "before"), 1e-9)
+    assert np.median(ratio) == pytest.approx(kept["factor"], rel=1e-3)
+    entry = next(iter(json.loads((tmp_path / "after" / "manifest.json").read_text())["files"].values()))
+    assert (entry["deviation_calibrated"], entry["calibrated_on"]) == (True, "small")
+    assert entry["deviation_factor"] == pytest.approx(kept["factor"])
+
+    assert main([*scan[:-1], "3", "--out", str(tmp_path / "other")]) == 0
+    assert "the calibration is for other samples (nfe 3 instead of 2)" in capsys.readouterr().err
+    again = [*command[: command.index("--json")], "--limit", "5"]
+    assert main(again) == 2
+    assert "5 patients cannot bound an interval of 90%" in capsys.readouterr().err
+    assert json.loads((bundle / CALIBRATION).read_text()) == kept, "a refusal leaves the earlier calibration"
+
+
+def test_a_calibration_belongs_to_weights_and_can_be_read(bundle: Path, tmp_path: Path) -> None:
+    assert load_calibration(tmp_path, "") is None
+    path = tmp_path / CALIBRATION
+    path.parent.mkdir(parents=True)
+    if (bundle / CALIBRATION).exists():
+        shutil.copy(bundle / CALIBRATION, path)
+        assert load_calibration(tmp_path, weights_sha256(bundle)) is not None
+        assert load_calibration(tmp_path, "0" * 64) is None
+    path.write_text("{}")
+    with pytest.raises(InputError, match="calibration cannot be read"):
+        load_calibration(tmp_path, "")
+
+
+@pytest.mark.parametrize("method", ["one-step", "tv"])
+def test_methods_without_samples_are_refused(method: str, bundle: Path, small: Path) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["calibrate", str(bundle), "--data", str(small), "--method", method])
+    assert refused.value.code == 2
+
+
+class _Recorder:
+    """A sampler that notes what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Masked] = []
+
+    def draw(self, measurement: Measurement, strength: float | None) -> Ensemble:
+        self.shown.append(measurement.operator())
+        image = measurement.adjoint()
+        return Ensemble(torch.cat([image, image], 1))
+
+
+def test_what_is_held_out_is_not_shown_and_does_not_depend_on_batches(small: Path) -> None:
+    scans, recorder = open_scans(load_spec(str(small)), "validation"), _Recorder()
+    found = held_out(recorder, scans, seed=1)  # type: ignore[arg-type]
+    shown = torch.cat([A.mask for A in recorder.shown])
+    assert len(shown) == len(scans) == len(found)
+    for i, scan in enumerate(scans):
+        assert not bool((shown[i] & ~scan.mask[0]).any())
+        hidden = int((scan.mask[0] & ~shown[i]).sum())
+        assert 1 <= hidden <= 3
+        assert len(found[scans.patient(i)]) == hidden * 32 * 4 * 2
+    fewer = Scans(scans.spec, scans.part, scans.records[3:5], 0)
+    other = held_out(_Recorder(), fewer, seed=1)  # type: ignore[arg-type]
+    assert set(other) == {scans.patient(3), scans.patient(4)}
+
+
+def test_the_chart_puts_a_calibrated_curve_on_the_diagonal() -> None:
+    levels = (0.25, 0.5, 0.75)
+    chart = reliability_chart([Curve("x", 1.0, levels, tuple(Interval(v, v, v) for v in levels))])
+    diagonal = chart.split('stroke-dasharray="5 4" points="')[1].split('"')[0]
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in diagonal.split())
+    drawn = chart.split('stroke-width="2" points="')[1].split('"')[0]
+    for point in drawn.split():
+        x, y = map(float, point.split(","))
+        assert (x - x0) / (x1 - x0) == pytest.approx((y - y0) / (y1 - y0), abs=2e-3)
