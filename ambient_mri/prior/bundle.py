@@ -93,7 +93,7 @@ def save_bundle(
     path: Path, learner: Learner, spec: DataSpec, scans: Scans, identity: dict[str, Any],
     summary: Summary, answer: Identifiability,
 ) -> None:  # fmt: skip
-    """Write the averaged weights and everything that describes them; each file is replaced at once."""
+    """Write the averaged weights of a training and everything that describes them."""
     first, law = scans[0], scans.pattern()
     noise_std = float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean())
     card = Card(
@@ -108,10 +108,15 @@ def save_bundle(
         consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0),
         withheld_nmse=(summary.nmse, summary.low, summary.high),
     )  # fmt: skip
-    weights = {name: value.detach().cpu().contiguous() for name, value in learner.average.state_dict().items()}
+    write_bundle(path, card, learner.average)
+
+
+def write_bundle(path: Path, card: Card, network: nn.Module) -> None:
+    """Write weights and what describes them; each file is replaced at once, the card last."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     files.write(path / WEIGHTS, save(weights))
     files.write(path / "docs/README.md", card.markdown())
-    files.write(path / "LICENSE", f"Weights: as the data allow. Data: {spec.licence}\n")
+    files.write(path / "LICENSE", f"Weights: as the data allow. Data: {card.licence}\n")
     files.write(path / "configs/metadata.json", _json(card.metadata()))
     files.write(path / "configs/inference.json", _json(_inference()))
     files.write(path / CARD, card.model_dump_json(indent=1) + "\n")

@@ -47,6 +47,13 @@ class Summary:
     scans: int
 
 
+def summarise(error: Tensor, energy: Tensor, step: int) -> Summary:
+    """From squared errors and energies `(n,)`, one a scan, of `objective.withheld_error`."""
+    nmse = float(error.mean() / energy.mean())
+    spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
+    return Summary(step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error))
+
+
 class Monitor:
     """Watches one training from one process; writes into its folder."""
 
@@ -88,12 +95,8 @@ class Monitor:
             error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)
             errors.append(error.cpu())
             energies.append(energy.cpu())
-        error, energy = torch.cat(errors), torch.cat(energies)
-        nmse = float(error.mean() / energy.mean())
-        spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
-        summary = Summary(
-            learner.step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error)
-        )
+        summary = summarise(torch.cat(errors), torch.cat(energies), learner.step)
+        nmse = summary.nmse
         self._log({"step": learner.step, "withheld_nmse": nmse, "low": summary.low, "high": summary.high})
         self.writer.add_scalar("withheld_nmse", nmse, learner.step)
         logger.info("step %d  error on withheld measurements %.4f (95 %% %.4f to %.4f) of their energy, %d slices",

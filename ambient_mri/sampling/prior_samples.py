@@ -23,6 +23,7 @@ from ambient_mri.prior.card import Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
 from ambient_mri.sampling.noise import draws
+from ambient_mri.sampling.proper import is_proper, whole_images
 
 SIGMA_MAX, RHO = 20.0, 7.0
 
@@ -83,10 +84,15 @@ def heun(
 
 
 def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
-    """Ã for each sample: the training law of A thinned by D, with simulated birdcage coils where there are several."""
+    """Ã for each sample, as in training: the law of A thinned by D, and birdcage coils where there are several.
+
+    Of a proper prior everything is shown; a model that was trained without D has A itself.
+    """
     from ambient_mri.data.simulation import birdcage_maps
 
     shape, pattern = card.image_shape, card.pattern()
+    if is_proper(card):
+        return whole_images(shape, len(rngs), coils=card.coils > 1)
     encoding: Encoding
     if card.acquisition.domain == "image":
         encoding = Identity()
@@ -95,6 +101,8 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
     A = Corruption(pattern).draw(encoding, shape, rngs)
+    if card.method == "naive":
+        return A
     return FurtherCorruption(pattern, card.acquisition.further.keep).draw(A, rngs).operator
 
 
