@@ -10,7 +10,7 @@ from ambient_mri.cli.arguments import Commands, common, count, device, positive
 
 PRESETS = ("tiny", "small", "base")
 PROPER_SAMPLERS = ("dds", "mmps")
-TRAINING_METHODS = ("ambient", "unweighted", "naive")
+TRAINING_METHODS = ("ambient", "unweighted", "naive", "ambientgan")
 
 
 def add(commands: Commands) -> None:
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "--method",
         choices=TRAINING_METHODS,
         default="ambient",
-        help="ambient, or what it is compared with: naive (no further corruption), unweighted",
+        help="ambient, or what it is compared with: naive (no further corruption), unweighted, ambientgan",
     )
     add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")

@@ -13,6 +13,8 @@ from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
 SCHEMAS = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1"
 REFINED = "refined"
 """The method of a model that EM made a proper prior."""
+ADVERSARIAL = "ambientgan"
+"""The method of a generator, which draws images and neither denoises nor reconstructs."""
 NMSE_KEYS = ("withheld_nmse", "withheld_nmse_low", "withheld_nmse_high")
 
 

@@ -17,6 +17,7 @@ from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
+from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.checkpoint import LOG
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.objective import withheld_error
@@ -83,8 +84,15 @@ class Monitor:
                         learner.seconds / learner.step, 100 * min(progress, 1), _duration(left))  # fmt: skip
 
     @torch.no_grad()
-    def validate(self, learner: Learner) -> Summary:
-        """Error on withheld measurements of the validation patients, and pictures of a few of them."""
+    def validate(self, learner: Learner) -> Summary | None:
+        """Error on withheld measurements of the validation patients, and pictures of a few of them.
+
+        Of a generator, which predicts nothing: only pictures.
+        """
+        if isinstance(learner, AdversarialLearner):
+            rngs = [stream(self.seed, -4, i) for i in range(PICTURES)]
+            self._write(learner.step, learner.average.generator.draw(rngs), columns=PICTURES)
+            return None
         prior = learner.prior
         errors, energies = [], []
         for index, batch in enumerate(self.batches):
@@ -109,8 +117,11 @@ class Monitor:
             return
         batch = self.batches[0][:PICTURES].to(next(learner.average.parameters()).device)
         rows = self.preview(learner.prior, batch, self.law)
-        shown = [enlarged(grey(image)) for image in rows.flatten(0, 2).abs().float().cpu().numpy()]
-        write_png(self.folder / "pictures" / f"step_{learner.step:06d}.png", sheet(shown, columns=len(batch)))
+        self._write(learner.step, rows.flatten(0, 1), columns=len(batch))
+
+    def _write(self, step: int, images: Tensor, columns: int) -> None:
+        shown = [enlarged(grey(image)) for image in images.flatten(0, 1).abs().float().cpu().numpy()]
+        write_png(self.folder / "pictures" / f"step_{step:06d}.png", sheet(shown, columns=columns))
 
     def _log(self, entry: dict[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

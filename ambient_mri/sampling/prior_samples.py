@@ -6,7 +6,7 @@ conditional mean (Aali et al. 2025). Samples are therefore less diverse than the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from ambient_mri import files
 from ambient_mri.corruption import Corruption, FurtherCorruption
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
-from ambient_mri.prior.bundle import load_bundle
-from ambient_mri.prior.card import Card
+from ambient_mri.prior.bundle import load_bundle, load_card
+from ambient_mri.prior.card import ADVERSARIAL, Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
+from ambient_mri.sampling.generated import load_generator
 from ambient_mri.sampling.noise import draws
 from ambient_mri.sampling.proper import is_proper, whole_images
 
@@ -111,18 +112,28 @@ def sample_to_folder(
     device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Draw `count` images; writes `samples.npy` `(count, y, x)` complex64 and `samples.png`, returns `out`."""
-    bundle = load_bundle(bundle_path, device)
-    low = max(bundle.card.noise_std, LOWEST_SIGMA)
+    draw = _drawer(bundle_path, steps, device)
     images = []
     for start in range(0, count, batch_size):
-        rngs = [stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]
-        given = draw_given(bundle.card, rngs)
         with torch.inference_mode():
-            images.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low))
-    samples = torch.cat(images)
-    array = samples[:, 0].cpu().numpy()
+            images.append(draw([stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]).cpu())
+    array = torch.cat(images)[:, 0].numpy()
     with files.replacing(out / "samples.npy") as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
     shown = [enlarged(grey(magnitude)) for magnitude in np.abs(array)]
     write_png(out / "samples.png", sheet(shown, columns=max(int(len(shown) ** 0.5), 1)))
     return out
+
+
+def _drawer(bundle_path: Path, steps: int, device: str) -> Callable[[Sequence[Generator]], Tensor]:
+    """What draws one image a generator of randomness, `(b, 1, y, x)`, from a bundle of either kind."""
+    if load_card(bundle_path).method == ADVERSARIAL:
+        return load_generator(bundle_path, device).draw
+    bundle = load_bundle(bundle_path, device)
+    low = max(bundle.card.noise_std, LOWEST_SIGMA)
+
+    def draw(rngs: Sequence[Generator]) -> Tensor:
+        given = draw_given(bundle.card, rngs)
+        return heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low)
+
+    return draw

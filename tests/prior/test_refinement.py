@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.prior import training
+from ambient_mri.prior import imputed, maximisation, training
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.refinement import RefineOptions, refine
@@ -28,10 +28,18 @@ from ambient_mri.sampling.proper import proper_prior
 
 SMALL = """
 based_on: brain_demo
-source: {subjects: 44, image_size: 16}
+source: {subjects: 10, image_size: 16}
 acquisition: {pattern: {calibration_fraction: 0.125, acceleration: 2}}
 split: {validation: 2, test: 2}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_batches() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BATCH", 4)
+        patch.setattr(imputed, "PART", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def start(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(spec: Path, start: Path) -> RefineOptions:
-    return RefineOptions(start, str(spec), Path(), laps=2, steps=4, nfe=2)
+    return RefineOptions(start, str(spec), Path(), laps=2, steps=3, nfe=2)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +78,8 @@ def test_the_bundle_is_proper_and_its_card_says_how(refined: Path, start: Path) 
     assert [lap.sampler for lap in bundle.card.refinement] == ["a-fill", "dds"]
     assert [lap.variance_ratio for lap in bundle.card.refinement][0] == 1
     assert all(lap.effective_number > 1 for lap in bundle.card.refinement)
-    assert bundle.card.steps == 2 + 4 + 4
-    assert "| 1 | dds | 4 |" in (refined / "docs/README.md").read_text()
+    assert bundle.card.steps == 2 + 3 + 3
+    assert "| 1 | dds | 3 |" in (refined / "docs/README.md").read_text()
     x = proper_prior(bundle).expect(torch.zeros(2, 1, 16, 16, dtype=torch.complex64), torch.tensor([0.1, 1.0]))
     assert x.shape == (2, 1, 16, 16)
     assert any(not torch.equal(a, _weights(start)[name]) for name, a in _weights(refined).items())
@@ -108,7 +116,7 @@ def _counting(limit: int | None = None) -> tuple[Callable[[Bundle, str, Measurem
 
 @pytest.mark.parametrize("calls", [1, 3, 5], ids=["in the first E-step", "before the validation", "in the second"])
 def test_a_killed_refinement_continues(
-    calls: int, options: RefineOptions, refined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: int, options: RefineOptions, refined: Path, tmp_path: Path
 ) -> None:
     """Whole: 2 parts, 1 validation, training, 1 validation, a lap. Kills lose nothing that was finished."""
     parted = replace(options, out=tmp_path)
@@ -128,8 +136,6 @@ def test_a_killed_refinement_continues(
 def test_a_kill_in_the_m_step_resumes_at_its_checkpoint(
     options: RefineOptions, refined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ambient_mri.prior import maximisation
-
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 2)
     saved, parted = maximisation.save_checkpoint, replace(options, out=tmp_path)
 
