@@ -5,7 +5,7 @@ Aᴴy and the mask, never an image. Here the A of a generated image is that of a
 the law of masks and coil maps alike, also where nobody could write that law down.
 
 Kept stable by the non-saturating logistic loss with a penalty on the critic's gradient at real data (R1, Mescheder et
-al. 2018), weighed as in Karras et al. 2020 and applied every few steps, and by averaging the generator's weights.
+al. 2018), applied every few steps, and by averaging the generator's weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ WIDTHS = {"tiny": 184, "small": 232, "base": 584}
 """Widest layer: generator and critic together have about as many parameters as the diffusion network of the preset."""
 LEVELS = 3
 RATE, BETAS = 5e-4, (0.0, 0.99)
-PENALTY_STEPS = 4
+PENALTY, PENALTY_STEPS = 1.0, 4
+"""γ of R1, and how often it is applied (with as much more weight)."""
 LATENTS_PLACE = 10_000
 """Position of latents among the streams of a step: behind those of the batch."""
 
@@ -64,7 +65,10 @@ class ImageGenerator(nn.Module):
 
 
 class Critic(nn.Module):
-    """How real measurements look, `(b,)`: convolutions on Re and Im of Aᴴy and the mask."""
+    """How real measurements look, `(b,)`: convolutions on Re and Im of Aᴴy and the mask.
+
+    It also sees how much the batch varies, so that a generator of one image gives itself away (Karras et al. 2018).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -74,12 +78,14 @@ class Critic(nn.Module):
                           nn.LeakyReLU(0.2), nn.AvgPool2d(2, ceil_mode=True))
             for a, b in zip(widths[:-1], widths[1:], strict=True)
         )  # fmt: skip
-        self.last = nn.Linear(widths[-1], 1)
+        self.last = nn.Linear(widths[-1] + 1, 1)
 
     def forward(self, planes: Tensor) -> Tensor:
         for block in self.blocks:
             planes = block(planes)
-        score: Tensor = self.last(planes.mean((2, 3)))[:, 0]
+        features = planes.mean((2, 3))
+        spread = (features.var(0, correction=0) + 1e-8).sqrt().mean().expand(len(features), 1)
+        score: Tensor = self.last(torch.cat([features, spread], 1))[:, 0]
         return score
 
 
@@ -132,8 +138,7 @@ class AdversarialLearner(Learner):
         total = critic_loss
         if self.step % PENALTY_STEPS == 0:
             (slope,) = torch.autograd.grad(judged.sum(), real, create_graph=True)
-            weight = 2e-4 * real[0, 0].numel() / len(real)  # γ of Karras et al. 2020 (StyleGAN2-ADA)
-            total = total + PENALTY_STEPS * weight / 2 * slope.square().sum((1, 2, 3)).mean()
+            total = total + PENALTY_STEPS * PENALTY / 2 * slope.square().sum((1, 2, 3)).mean()
         generator_loss = nn.functional.softplus(-critic(fake)).mean()
         if not bool(torch.isfinite(total + generator_loss)):
             raise FloatingPointError(f"the loss became {float(total)}, {float(generator_loss)} at step {self.step}")
