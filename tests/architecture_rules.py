@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 # A room imports from itself and from those before it.
 ROOMS = (
     "errors", "files", "fourier", "operators", "solvers", "patterns", "corruption", "coils", "measurement", "pictures",
-    "data", "prior", "sampling", "reconstruction", "audit", "report", "doctor", "cli", "__main__",
+    "data", "prior", "sampling", "reconstruction", "generation", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
     "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy",
