@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit.cohort import Side
-from ambient_mri.audit.exchangeability import patient_scores
+from ambient_mri.audit.exchangeability import Exchangeability, exchangeability, patient_scores
 from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
 from ambient_mri.audit.results import Pairs
 from ambient_mri.audit.search import Features, nearest
@@ -76,28 +76,39 @@ def _less_mean(batch: Measurement, mean: Tensor) -> Measurement:
     return replace(rest, y=rest.y - batch.operator().forward(mean.expand(len(batch), -1, -1, -1)))
 
 
-def both_scores(
-    train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int
-) -> tuple[list[str], Array, Array]:
-    """(training patients, c_p of training patients, c_p of hold-out patients)."""
+@dataclass(frozen=True)
+class Scores:
+    """c_p of training patients, whose `names` are in the same order, and of hold-out patients."""
+
+    names: list[str]
+    train: Array
+    hold: Array
+
+    def compared(self) -> Exchangeability:
+        """T1, or T3."""
+        return exchangeability(self.train, self.hold)
+
+
+def score_patients(train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int) -> Scores:
+    """From slices to patients, `slices` of each."""
     rng = np.random.default_rng([seed, 1])
     names, train_scores = patient_scores(train.similarity, sides[0].patients, slices, rng)
     _, hold_scores = patient_scores(hold.similarity, sides[1].patients, slices, rng)
-    return names, train_scores, hold_scores
+    return Scores(names, train_scores, hold_scores)
 
 
-def joint(scores: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The larger of several scores, each in units of its spread over all patients.
+def joint(*scores: Scores) -> Scores:
+    """The larger of several scores of the same patients, each in units of its spread over all patients.
 
     Median and spread are those of training and hold-out patients pooled, so that exchangeable scores stay so.
     """
     train, hold = [], []
-    for one, other in scores:
-        pooled = np.concatenate([one, other])
-        centre, spread = np.median(pooled), np.subtract(*np.quantile(pooled, [0.75, 0.25]))
-        train.append((one - centre) / max(spread, 1e-9))
-        hold.append((other - centre) / max(spread, 1e-9))
-    return np.max(train, 0), np.max(hold, 0)
+    for one in scores:
+        pooled = np.concatenate([one.train, one.hold])
+        low, centre, high = np.quantile(pooled, [0.25, 0.5, 0.75])
+        train.append((one.train - centre) / max(high - low, 1e-9))
+        hold.append((one.hold - centre) / max(high - low, 1e-9))
+    return Scores(scores[0].names, np.max(train, 0), np.max(hold, 0))
 
 
 @dataclass(frozen=True)
