@@ -127,14 +127,16 @@ class PairScan:
 
 
 def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[Side, Side], seed: int) -> PairScan:
-    """Compare every sample with folds of as many training patients as there are hold-out patients."""
+    """Compare every sample with equally many hold-out patients and, fold by fold, training patients."""
     from scipy.stats import binom
 
-    control = pair_evidence(samples, hold, sides[1].patients)
+    rng = np.random.default_rng([seed, 2])
+    size = min(len(set(side.patients)) for side in sides)
+    known = equal_folds(sides[1].patients, size, rng)[0]
+    control = pair_evidence(samples, hold[known], [sides[1].patients[row] for row in known])
     rate = max(PAIR_RATE, 1 / len(samples))
     threshold = pair_threshold(control.ratio, rate)
-    size = len(set(sides[1].patients))
-    folds = equal_folds(sides[0].patients, size, np.random.default_rng([seed, 2]))
+    folds = equal_folds(sides[0].patients, size, rng)
     flagged: list[tuple[int, int, float]] = []
     carlini, first = np.inf, np.zeros(0)
     for rows in folds:
@@ -146,7 +148,7 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
         carlini = min(carlini, float(found.carlini.min()))
         first = found.similarity if not len(first) else first
     patients = {sides[0].patients[row] for _, row, _ in flagged}
-    share = len(sides[0]) / max(len(hold), 1)
+    share = len(set(sides[0].patients)) / size  # of training patients to each of the control
     allowed = int(np.sum(control.ratio <= threshold))  # hold-out samples up to the threshold
     # among equally exceptional pairs each is the hold-out's with chance 1/(1 + share)
     p_value = float(binom.cdf(allowed - 1, len(patients) + allowed - 1, 1 / (1 + share))) if patients else 1.0
@@ -156,5 +158,5 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
         carlini_smallest=(carlini, float(control.carlini.min())),
     )  # fmt: skip
     return PairScan(
-        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, control.nearest, p_value
+        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, known[control.nearest], p_value
     )
