@@ -28,16 +28,18 @@ def tests_of(
 ) -> tuple[TestResult, ...]:
     raw = [t1.p_value, t3.p_value, *([] if t4 is None else [t4.p_value])]
     adjusted = holm(raw)
-    found = []
-    for i, (name, title, one) in enumerate((
-        ("T1", "patients closer to the samples than every hold-out patient", t1),
-        ("T3", "the same in measured space", t3),
-    )):  # fmt: skip
-        found.append(TestResult(
+
+    def ranked(i: int, name: Literal["T1", "T3"], title: str, one: Exchangeability) -> TestResult:
+        return TestResult(
             name=name, title=title, statistic=one.above / patients[0], ci95=clopper_pearson(one.above, patients[0]),
             statistic_is="share of training patients above every hold-out patient", p_raw=raw[i],
             p_holm=float(adjusted[i]), n_units=sum(patients),
-        ))  # fmt: skip
+        )  # fmt: skip
+
+    found = [
+        ranked(0, "T1", "training patients closer to the samples than every hold-out patient", t1),
+        ranked(1, "T3", "the same in measured space", t3),
+    ]
     if t4 is not None:
         found.append(TestResult(
             name="T4", title="withheld measurements of training patients are predicted better", statistic=t4.mean,
@@ -78,7 +80,12 @@ def limits_of(limits: power.Sensitivity) -> Limits:
 
 
 def curves_of(
-    t1: list[Array], t3: list[Array], pairs: scoring.PairScan, t4: Membership | None, level: Level, doses: list[Dose]
+    t1: scoring.Scores,
+    t3: scoring.Scores,
+    pairs: scoring.PairScan,
+    t4: Membership | None,
+    level: Level,
+    doses: list[Dose],
 ) -> Curves:
     def ordered(values: Array) -> tuple[float, ...]:
         return tuple(np.sort(values).round(6).tolist())
@@ -87,7 +94,7 @@ def curves_of(
         return tuple(np.quantile(values, np.linspace(0, 1, QUANTILES)).round(6).tolist())
 
     return Curves(
-        t1_train=ordered(t1[0]), t1_hold=ordered(t1[1]), t3_train=ordered(t3[0]), t3_hold=ordered(t3[1]),
+        t1_train=ordered(t1.train), t1_hold=ordered(t1.hold), t3_train=ordered(t3.train), t3_hold=ordered(t3.hold),
         nearest_train=quantiles(pairs.nearest_train), nearest_hold=quantiles(pairs.nearest_hold),
         levels=level.noise_levels if t4 is not None else (), gap=() if t4 is None else tuple(t4.gap.tolist()),
         gap_low=() if t4 is None else tuple(t4.low.tolist()), gap_high=() if t4 is None else tuple(t4.high.tolist()),

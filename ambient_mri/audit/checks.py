@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit import embedder, gates, generator, planting, power, scoring
+from ambient_mri.audit.augmentation import noisy, rotated
 from ambient_mri.audit.cohort import equal_rows
-from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.material import Material
 from ambient_mri.audit.results import Dose, GateResult
 from ambient_mri.audit.search import Features
@@ -29,9 +29,7 @@ def planted_copies(state: Material, bar: float) -> list[Dose]:
     return planting.dose_response(planted, embed, state.features[0], state.train.patients, bar)
 
 
-def checks_of(
-    state: Material, t1_scores: list[Array], limits: power.Sensitivity, doses: list[Dose]
-) -> list[GateResult]:
+def checks_of(state: Material, t1: scoring.Scores, limits: power.Sensitivity, doses: list[Dose]) -> list[GateResult]:
     """All gates."""
     train, hold, _ = state.features
     rows = [equal_rows(side, state.slices) for side in state.sides]
@@ -42,7 +40,7 @@ def checks_of(
             gates.patient_means(train, state.train.patients), gates.patient_means(hold, state.hold.patients),
             state.rng(1),
         ),
-        gates.placebo(t1_scores[1], state.rng(2)),
+        gates.placebo(t1.hold, state.rng(2)),
         gates.posing(*between, state.rng(3)),
         gates.planted(*planting.recall(doses)),
         _positive_control(state, limits),
@@ -53,7 +51,7 @@ def checks_of(
 def between_patients(rows: Features, columns: Features, slices: int) -> Array:
     """Largest similarity between two patients who have `slices` consecutive rows each, `(patients, patients)`."""
     largest = [(rows[i : i + slices] @ columns.T).max(0) for i in range(0, len(rows), slices)]
-    return np.stack(largest).reshape(len(largest), -1, slices).max(2).astype(np.float64)
+    return np.asarray(np.stack(largest).reshape(len(largest), -1, slices).max(2), np.float64)
 
 
 def _positive_control(state: Material, limits: power.Sensitivity) -> gates.Gate:
@@ -63,11 +61,9 @@ def _positive_control(state: Material, limits: power.Sensitivity) -> gates.Gate:
     rng = stream(state.options.seed, -31, 0)
     chosen = {names[i] for i in torch.randperm(len(names), generator=rng)[:copied].tolist()}
     rows = [i for i, patient in enumerate(state.train.patients) if patient in chosen]
-    changed = planting.MILD["noisy"](planting.MILD["rotated ±10°"](state.train.pictures[rows], rng), rng)
+    changed = noisy(rotated(state.train.pictures[rows], rng), rng)
     copies = embedder.embed(state.network, state.see(generator.normalised(changed.to(torch.complex64)), 3))
     among = np.concatenate([state.features[2], copies])
-    closest = (
-        scoring.closest_samples(state.features[0], among), scoring.closest_samples(state.features[1], among)
-    )  # fmt: skip
-    _, *scores = scoring.both_scores(*closest, state.sides, state.slices, state.options.seed)
-    return gates.positive_control(exchangeability(*scores).p_value, copied)
+    train, hold = (scoring.closest_samples(features, among) for features in state.features[:2])
+    scores = scoring.score_patients(train, hold, state.sides, state.slices, state.options.seed)
+    return gates.positive_control(scores.compared().p_value, copied)

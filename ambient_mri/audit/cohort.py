@@ -125,14 +125,16 @@ def open_side(
     patients: list[str] = []
     ids: list[str] = []
     for part in parts:
+        found: Scans | EvaluationScans
         if scans == "images":
-            found: Scans | EvaluationScans = open_evaluation(spec, part, limit=limit)
-            for measurement, truth in found:  # type: ignore[misc]
+            found = open_evaluation(spec, part, limit=limit)
+            for i in range(len(found)):
+                measurement, truth = found[i]
                 measured.append(measurement)
                 pictures.append(truth.abs())
         else:
             found = open_scans(spec, part, limit=limit)
-            measured += [measurement.without_unmeasured() for measurement in found]  # type: ignore[union-attr]
+            measured += [found[i].without_unmeasured() for i in range(len(found))]
         patients += [found.patient(i) for i in range(len(found))]
         ids += found.ids
         progress(f"read {len(found)} slices of {part}")

@@ -14,7 +14,7 @@ from ambient_mri.audit.search import Features, nearest, unit
 from ambient_mri.fourier import fft2c
 
 BAND = 12
-"""|k| up to which patients are compared, of the 32 that 64 x 64 pictures have: finer detail differs between scans."""
+"""|k| up to which patients are compared, of 32 in pictures of 64 x 64: finer detail differs between scans."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def told_apart(train: Array, hold: Array, rng: np.random.Generator, *, folds: in
         seen, left = fold != k, fold == k
         gram = x[seen].T @ x[seen] + dimensions * np.eye(dimensions)
         hat[np.ix_(left, seen)] = x[left] @ np.linalg.solve(gram, x[seen].T)
-    labels = np.r_[np.ones(len(train)), np.zeros(len(hold))]
+    labels = np.concatenate([np.ones(len(train)), np.zeros(len(hold))])
 
     def score(given: Array) -> float:
         centred = np.zeros(n)

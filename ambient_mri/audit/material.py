@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.audit import embedder, generator
+from ambient_mri.audit import embedder, generator, power
 from ambient_mri.audit.cohort import Side, only, open_side, seen_through, views, with_content
 from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.exchangeability import common_count
@@ -156,12 +156,16 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     train = open_side(spec, ("train",), options.scans, level.slices, progress)
     hold = open_side(spec, ("validation", "test"), options.scans, level.slices, progress)
     shape = train.scans[0].image_shape
+    given = None if bundle is not None else generator.read(options.pictures, shape, 10 * level.samples)
+    count = level.samples if given is None else len(given)
+    sizes = len(set(train.patients)), len(set(hold.patients))
+    progress("this audit: " + "; ".join(power.describe(power.sensitivity(count, *sizes))))
     if bundle is not None:
-        drawn = generator.draw(
-            bundle, level.samples, options.out / "work", steps=level.sampler_steps, seed=options.seed, progress=progress
-        )
+        folder, steps = options.out / "work", level.sampler_steps
+        drawn = generator.draw(bundle, count, folder, steps=steps, seed=options.seed, progress=progress)
     else:
-        drawn = generator.read(options.pictures, shape, 10 * level.samples)
+        assert given is not None
+        drawn = given
     if tuple(drawn.shape[-2:]) != shape:
         raise InputError(
             f"samples of {tuple(drawn.shape[-2:])} and scans of {shape}", where=spec.name,

@@ -60,7 +60,7 @@ def quality(samples: Array, real: Array) -> Quality:
     precision = np.linalg.inv(covariance)
 
     def distance(rows: Array) -> Array:
-        return np.sqrt(np.einsum("ni,ij,nj->n", rows - mean, precision, rows - mean))
+        return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", rows - mean, precision, rows - mean)), np.float64)
 
     limit = np.quantile(distance(judged), 0.95)
     outer = slice(RINGS // 3, None)

@@ -13,7 +13,6 @@ from ambient_mri.audit import account, planting, power, scoring
 from ambient_mri.audit.annex import Annex, annex_of
 from ambient_mri.audit.checks import checks_of, planted_copies
 from ambient_mri.audit.cohort import equal_rows, fingerprint
-from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
 from ambient_mri.audit.membership import Membership, by_patient, membership, withheld_errors
@@ -35,41 +34,36 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     """
     state = prepare(options, progress)
     limits = power.sensitivity(len(state.images), *state.patients())
-    progress("; ".join(power.describe(limits)))
-
-    closest = (
-        scoring.closest_samples(state.features[0], state.features[2]),
-        scoring.closest_samples(state.features[1], state.features[2]),
-    )
-    names, *t1_scores = scoring.both_scores(*closest, state.sides, state.slices, options.seed)
-    t1 = exchangeability(*t1_scores)
-    doses = planted_copies(state, float(t1_scores[1].max()))
-    checks = checks_of(state, t1_scores, limits, doses)
+    slices, found = state.features[:2], state.features[2]
+    closest_train, closest_hold = (scoring.closest_samples(features, found, options.device) for features in slices)
+    t1 = scoring.score_patients(closest_train, closest_hold, state.sides, state.slices, options.seed)
+    doses = planted_copies(state, float(t1.hold.max()))
+    checks = checks_of(state, t1, limits, doses)
     looks = quality(spectrum(state.samples), spectrum(state.hold.pictures))
-    pairs = scoring.scan_pairs(state.features[2], state.features[0], state.features[1], state.sides, options.seed)
+    pairs = scoring.scan_pairs(found, *slices, state.sides, options.seed)
     progress("T1, T2 and the checks are done; comparing in measured space")
 
     mean = state.hold.pictures.mean(0, keepdim=True).to(torch.complex64)
     whitening = Whitening.of(state.hold.batches())
-    measured = tuple(
+    measured_train, measured_hold = (
         scoring.closest_in_measured_space(side, state.images, mean, whitening, progress) for side in state.sides
     )
-    _, *t3_scores = scoring.both_scores(*measured, state.sides, state.slices, options.seed)
-    t3 = exchangeability(*t3_scores)
-    t4 = _membership(state, whitening) if state.bundle is not None and options.access == "model" else None
+    t3 = scoring.score_patients(measured_train, measured_hold, state.sides, state.slices, options.seed)
+    t4 = _membership(state, whitening) if account.access_of(state) == "model" else None
 
-    tests = account.tests_of(t1, t3, t4, state.patients())
-    named = exchangeability(*scoring.joint([tuple(t1_scores), tuple(t3_scores)]))
-    hits = pairs.summary.flagged_samples
-    limits = power.sensitivity(len(state.images), *state.patients(), recall=planting.standing_out(doses), hits=hits)
+    tests = account.tests_of(t1.compared(), t3.compared(), t4, state.patients())
+    joint = scoring.joint(t1, t3).compared()
+    named = [name for name, is_named in zip(t1.names, joint.named, strict=True) if is_named]
+    limits = power.sensitivity(
+        len(state.images), *state.patients(), recall=planting.standing_out(doses), hits=pairs.summary.flagged_samples
+    )
     answer = verdict(
-        checks, tests, int(named.named.sum()), account.quality_of(looks), limits,
+        checks, tests, len(named), account.quality_of(looks), limits,
         pairs=pairs.summary, pair_p_value=pairs.p_value,
     )  # fmt: skip
     salt = hashlib.sha256(f"{options.seed}/{fingerprint(state.sides)}".encode()).hexdigest()
     annex = annex_of(
-        state.sides, state.samples, state.images, (closest[0], measured[0]), pairs,
-        [name for name, is_named in zip(names, named.named, strict=True) if is_named], salt,
+        state.sides, state.samples, state.images, (closest_train, measured_train), pairs, named, salt
     )  # fmt: skip
     result = AuditResult(
         version=ambient_mri.__version__,
@@ -82,14 +76,14 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         seed=options.seed,
         gates=tuple(checks),
         tests=tests,
-        detections=account.detections_of(names, named, salt, t1, t3),
+        detections=account.detections_of(t1.names, joint, salt, t1.compared(), t3.compared()),
         pairs=pairs.summary,
         membership=account.membership_of(t4),
         duplicates_across=state.across,
         duplicates_within=state.within,
         quality=account.quality_of(looks),
         limits=account.limits_of(limits),
-        curves=account.curves_of(t1_scores, t3_scores, pairs, t4, state.level, doses),
+        curves=account.curves_of(t1, t3, pairs, t4, state.level, doses),
         blind_share=account.blind_share(state),
         limitations=account.limitations_of(state, looks),
         artefacts=account.artefacts_of(options),

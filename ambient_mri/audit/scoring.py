@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit.cohort import Side
-from ambient_mri.audit.exchangeability import patient_scores
+from ambient_mri.audit.exchangeability import Exchangeability, exchangeability, patient_scores
 from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
 from ambient_mri.audit.results import Pairs
 from ambient_mri.audit.search import Features, nearest
@@ -76,28 +76,39 @@ def _less_mean(batch: Measurement, mean: Tensor) -> Measurement:
     return replace(rest, y=rest.y - batch.operator().forward(mean.expand(len(batch), -1, -1, -1)))
 
 
-def both_scores(
-    train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int
-) -> tuple[list[str], Array, Array]:
-    """(training patients, c_p of training patients, c_p of hold-out patients)."""
+@dataclass(frozen=True)
+class Scores:
+    """c_p of training patients, whose `names` are in the same order, and of hold-out patients."""
+
+    names: list[str]
+    train: Array
+    hold: Array
+
+    def compared(self) -> Exchangeability:
+        """T1, or T3."""
+        return exchangeability(self.train, self.hold)
+
+
+def score_patients(train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int) -> Scores:
+    """From slices to patients, `slices` of each."""
     rng = np.random.default_rng([seed, 1])
     names, train_scores = patient_scores(train.similarity, sides[0].patients, slices, rng)
     _, hold_scores = patient_scores(hold.similarity, sides[1].patients, slices, rng)
-    return names, train_scores, hold_scores
+    return Scores(names, train_scores, hold_scores)
 
 
-def joint(scores: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The larger of several scores, each in units of its spread over all patients.
+def joint(*scores: Scores) -> Scores:
+    """The larger of several scores of the same patients, each in units of its spread over all patients.
 
     Median and spread are those of training and hold-out patients pooled, so that exchangeable scores stay so.
     """
     train, hold = [], []
-    for one, other in scores:
-        pooled = np.concatenate([one, other])
-        centre, spread = np.median(pooled), np.subtract(*np.quantile(pooled, [0.75, 0.25]))
-        train.append((one - centre) / max(spread, 1e-9))
-        hold.append((other - centre) / max(spread, 1e-9))
-    return np.max(train, 0), np.max(hold, 0)
+    for one in scores:
+        pooled = np.concatenate([one.train, one.hold])
+        low, centre, high = np.quantile(pooled, [0.25, 0.5, 0.75])
+        train.append((one.train - centre) / max(high - low, 1e-9))
+        hold.append((one.hold - centre) / max(high - low, 1e-9))
+    return Scores(scores[0].names, np.max(train, 0), np.max(hold, 0))
 
 
 @dataclass(frozen=True)
@@ -116,14 +127,16 @@ class PairScan:
 
 
 def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[Side, Side], seed: int) -> PairScan:
-    """Compare every sample with folds of as many training patients as there are hold-out patients."""
+    """Compare every sample with equally many hold-out patients and, fold by fold, training patients."""
     from scipy.stats import binom
 
-    control = pair_evidence(samples, hold, sides[1].patients)
+    rng = np.random.default_rng([seed, 2])
+    size = min(len(set(side.patients)) for side in sides)
+    known = equal_folds(sides[1].patients, size, rng)[0]
+    control = pair_evidence(samples, hold[known], [sides[1].patients[row] for row in known])
     rate = max(PAIR_RATE, 1 / len(samples))
     threshold = pair_threshold(control.ratio, rate)
-    size = len(set(sides[1].patients))
-    folds = equal_folds(sides[0].patients, size, np.random.default_rng([seed, 2]))
+    folds = equal_folds(sides[0].patients, size, rng)
     flagged: list[tuple[int, int, float]] = []
     carlini, first = np.inf, np.zeros(0)
     for rows in folds:
@@ -135,7 +148,7 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
         carlini = min(carlini, float(found.carlini.min()))
         first = found.similarity if not len(first) else first
     patients = {sides[0].patients[row] for _, row, _ in flagged}
-    share = len(sides[0]) / max(len(hold), 1)
+    share = len(set(sides[0].patients)) / size  # of training patients to each of the control
     allowed = int(np.sum(control.ratio <= threshold))  # hold-out samples up to the threshold
     # among equally exceptional pairs each is the hold-out's with chance 1/(1 + share)
     p_value = float(binom.cdf(allowed - 1, len(patients) + allowed - 1, 1 / (1 + share))) if patients else 1.0
@@ -145,5 +158,5 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
         carlini_smallest=(carlini, float(control.carlini.min())),
     )  # fmt: skip
     return PairScan(
-        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, control.nearest, p_value
+        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, known[control.nearest], p_value
     )

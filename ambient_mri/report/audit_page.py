@@ -115,7 +115,7 @@ def _gates(result: AuditResult) -> list[str]:
         verdict = "<td>passed</td>" if gate.passed else '<td class="fail">FAILED</td>'
         return (
             f'<tr><th scope="row" class="left">{escape(gate.name)}</th><td>{gate.statistic:.3g}</td>'
-            f'<td>{gate.low:.3g} to {gate.high:.3g}</td><td class="left">{escape(gate.requirement)}</td>{verdict}</tr>'
+            f'<td>{_interval(gate)}</td><td class="left">{escape(gate.requirement)}</td>{verdict}</tr>'
         )
 
     rows = "".join(map(row, result.gates))
@@ -129,6 +129,10 @@ def _gates(result: AuditResult) -> list[str]:
         f"scans were left out; each is a leak of the split), {result.duplicates_within} pairs on the same side. "
         f"{result.data.dropped} slices or samples that show next to nothing were left out.</p>",
     ]
+
+
+def _interval(gate: GateResult) -> str:
+    return "–" if gate.low == gate.high else f"{gate.low:.3g} to {gate.high:.3g}"
 
 
 def _tests(result: AuditResult) -> list[str]:

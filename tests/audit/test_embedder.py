@@ -39,12 +39,12 @@ def test_size_and_unit_length(network: embedder.Embedder, brains: Tensor) -> Non
 
 def test_training_brings_copies_near(network: embedder.Embedder, brains: Tensor) -> None:
     def found(net: embedder.Embedder) -> float:
-        copies = MILD["rotated ±10°"](MILD["gamma"](brains, stream(1, 0, 0)), stream(1, 0, 1))
+        copies = torch.cat([random_view(brains, stream(1, 0, i)) for i in range(5)])
         index = nearest(embedder.embed(net, copies), embedder.embed(net, brains), 1).index[:, 0]
-        return float((index == np.arange(40)).mean())
+        return float((index == np.tile(np.arange(40), 5)).mean())
 
-    assert found(network) > 0.9
-    assert found(network) > found(embedder.build(0))
+    assert found(network) > 0.75
+    assert found(network) > found(embedder.build(0)) + 0.15
 
 
 def test_equal_seeds_give_equal_weights_and_leave_global_randomness_alone(brains: Tensor) -> None:
@@ -65,11 +65,11 @@ def test_weights_are_kept_and_damage_is_said(network: embedder.Embedder, brains:
 
 
 def test_contrastive_loss_by_hand() -> None:
-    """Two orthogonal pairs, views identical: -log(e^(1/τ) / (e^(1/τ) + 2))."""
-    views = torch.eye(2)
-    loss = float(embedder.contrastive_loss(views, views))
-    assert loss == pytest.approx(float(np.log1p(2 * np.exp(-1 / embedder.TEMPERATURE))), rel=1e-2)
-    assert float(embedder.contrastive_loss(views, views.flip(0))) > 10
+    """Two orthogonal pairs of length a, views identical: -log(e^(a²/τ) / (e^(a²/τ) + 2))."""
+    views = 0.3 * torch.eye(2)
+    expected = np.log1p(2 * np.exp(-0.09 / embedder.TEMPERATURE))
+    assert float(embedder.contrastive_loss(views, views)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(embedder.contrastive_loss(views, views.flip(0))) > 2 * expected
 
 
 def test_changes_keep_shape_and_are_what_they_say(brains: Tensor) -> None:
