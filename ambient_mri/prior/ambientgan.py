@@ -41,7 +41,7 @@ class ImageGenerator(nn.Module):
         super().__init__()
         self.shape = shape
         self.grid = tuple(-(-side // 2**LEVELS) for side in shape)
-        widths = [width // 2**max(level - 1, 0) for level in range(LEVELS + 1)]
+        widths = [width // 2 ** max(level - 1, 0) for level in range(LEVELS + 1)]
         self.first = nn.Linear(LATENT, widths[0] * self.grid[0] * self.grid[1])
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(1, b), nn.SiLU(),

@@ -72,9 +72,7 @@ class WholeImages:
         return self.prior.denoise(x, sigma, whole_images(shape, len(x), coils=self.coils, device=x.device))
 
 
-def whole_images(
-    shape: tuple[int, int], count: int, *, coils: bool, device: torch.device | str = "cpu"
-) -> Masked:
+def whole_images(shape: tuple[int, int], count: int, *, coils: bool, device: torch.device | str = "cpu") -> Masked:
     """The operator of `count` images of which everything is measured; see `WholeImages` for `coils`."""
     shown = torch.ones(1, 1, *shape, dtype=torch.bool, device=device)
     encoding = Sense(shown.to(torch.complex64)) if coils else Identity()

@@ -42,9 +42,7 @@ def _observed() -> Observation:
     x = _gaussian(TRUE).draw(SCANS, rng).reshape(-1, 1, *SHAPE).to(torch.complex64)
     mask = torch.stack([Pixels(0.5).draw(SHAPE, rng)[None] for _ in range(SCANS)])
     y = x + NOISE * white((SCANS, 1, *SHAPE), rng)
-    return Observation(
-        Masked(Identity(), mask), torch.where(mask, y, torch.nan), torch.full((SCANS,), NOISE), SHAPE
-    )
+    return Observation(Masked(Identity(), mask), torch.where(mask, y, torch.nan), torch.full((SCANS,), NOISE), SHAPE)
 
 
 def _covariance_of(images: Tensor) -> Tensor:
@@ -108,9 +106,7 @@ def test_the_loss_of_the_m_step_is_edms_with_coils_and_without() -> None:
             def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
                 return x_in / 2
 
-        loss = ambient_loss(
-            Half(), seen.y, seen.operator(), drawn.further, drawn.sigma, seen.noise_std, drawn.noise
-        )
+        loss = ambient_loss(Half(), seen.y, seen.operator(), drawn.further, drawn.sigma, seen.noise_std, drawn.noise)
         noise = seen.encoding().adjoint(drawn.noise)
         expected = ((image + drawn.sigma * noise) / 2 - image).abs().square().mean() / output_scale(drawn.sigma) ** 2
         assert torch.allclose(loss, expected, rtol=1e-4)

@@ -115,9 +115,7 @@ def _counting(limit: int | None = None) -> tuple[Callable[[Bundle, str, Measurem
 
 
 @pytest.mark.parametrize("calls", [1, 3, 5], ids=["in the first E-step", "before the validation", "in the second"])
-def test_a_killed_refinement_continues(
-    calls: int, options: RefineOptions, refined: Path, tmp_path: Path
-) -> None:
+def test_a_killed_refinement_continues(calls: int, options: RefineOptions, refined: Path, tmp_path: Path) -> None:
     """Whole: 2 parts, 1 validation, training, 1 validation, a lap. Kills lose nothing that was finished."""
     parted = replace(options, out=tmp_path)
     with pytest.raises(Killed):
@@ -155,9 +153,7 @@ def test_a_kill_in_the_m_step_resumes_at_its_checkpoint(
         assert torch.equal(value, _weights(bundle)[name]), name
 
 
-def test_more_laps_continue_and_finished_images_are_gone(
-    options: RefineOptions, refined: Path, tmp_path: Path
-) -> None:
+def test_more_laps_continue_and_finished_images_are_gone(options: RefineOptions, refined: Path, tmp_path: Path) -> None:
     assert not list(refined.parent.rglob("images/*"))
     draw, asked = _counting()
     refine(replace(options, out=tmp_path, laps=1), draw)
