@@ -9,14 +9,13 @@ refined      that model after EM (`ambient-mri refine`): a prior of whole images
 naive        without further corruption, for as many steps as ambient and refined together
 ambientgan   AmbientGAN, for as many steps as naive
 
-With no pixels missing, naive is ordinary diffusion and ambientgan an ordinary GAN. Every figure stands beside the floor of
-real images. Writes results.md, .html and .json; run it again after an interruption: what is finished is not repeated.
+With no pixels missing, naive is ordinary diffusion, ambientgan an ordinary GAN. Every figure stands beside the floor of
+real images. Writes results.md, .html and .json; after an interruption the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from dataclasses import replace
@@ -31,7 +30,7 @@ from ambient_mri.generation.drawing import drawn
 from ambient_mri.prior.refinement import RefineOptions, refine
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.imputation import posterior
-from ambient_mri.report.generation import Section, generation_markdown, generation_page
+from ambient_mri.report.generation import Section, generation_json, generation_markdown, generation_page
 
 
 def models(case: Corrupted, given: argparse.Namespace, out: Path) -> dict[str, Path]:
@@ -72,9 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    facts = [{"corruption": one.title, **json.loads(one.comparison.to_json())} for one in sections]
     texts = {"md": generation_markdown(sections, given.command), "html": generation_page(sections, given.command)}
-    texts["json"] = json.dumps(facts, indent=1) + "\n"
+    texts["json"] = generation_json(sections)
     print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
     return 0
 

@@ -29,7 +29,10 @@ def frechet(a: Features, b: Features) -> float:
 
 
 def kernel(a: Features, b: Features) -> float:
-    """Squared maximum mean discrepancy of the kernel (x·y/d + 1)³, unbiased: can be negative (Bińkowski et al. 2018)."""
+    """Squared maximum mean discrepancy of the kernel (x·y/d + 1)³, unbiased, so that it can be negative.
+
+    On features of a network it is the KID (Bińkowski et al. 2018).
+    """
 
     def gram(x: Features, y: Features) -> Features:
         values: Features = (x @ y.T / x.shape[1] + 1) ** 3
@@ -52,7 +55,7 @@ def project(images: Images, rng: Generator) -> Features:
 
 
 def sliced_wasserstein(a: Features, b: Features) -> float:
-    """√ of the mean over directions of the squared 2-Wasserstein distance (Rabin et al. 2011), of `project`ed images."""
+    """Root mean square over directions of the 2-Wasserstein distance, of `project`ed images (Rabin et al. 2011)."""
     count = max(len(a), len(b))
     return float(np.sqrt(np.mean((_quantiles(a, count) - _quantiles(b, count)) ** 2)))
 
