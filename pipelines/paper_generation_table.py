@@ -1,8 +1,8 @@
 """How good are images drawn from models that never saw a whole one? The generation table of the ambient papers on MRI.
 
-    python pipelines/paper_generation_table.py --data brain_bids --steps 20000 --out runs/generation
+    python pipelines/paper_generation_table.py --data brain_bids --steps 20000
 
-For each corruption (a share of the pixels missing; k-space lines at an acceleration), all trained on it alone:
+For each corruption (pixels missing, k-space lines at an acceleration), all trained on it alone:
 
 ambient      the ambient objective, sampled through fixed masks
 refined      that model after EM (`ambient-mri refine`): a prior of whole images
@@ -10,7 +10,7 @@ naive        without further corruption, for as many steps as ambient and refine
 ambientgan   AmbientGAN, for as many steps as naive
 
 With no pixels missing, naive is ordinary diffusion, ambientgan an ordinary GAN. Every figure stands beside the floor of
-real images. Writes results.md, .html and .json; after an interruption the same command goes on.
+real images. Writes results.md, .html and .json; the same command resumes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from ambient_mri.report.generation import Section, generation_json, generation_m
 
 def models(case: Corrupted, given: argparse.Namespace, out: Path) -> dict[str, Path]:
     """The bundles of one corruption, trained where they are not there yet."""
-    usual = {"preset": given.preset, "seed": given.seed, "device": given.device}
-    options = TrainOptions(str(case.spec), out, steps=given.steps + given.laps * given.lap_steps, **usual)
+    options = TrainOptions(str(case.spec), out, steps=given.steps + given.laps * given.lap_steps, preset=given.preset,
+                           seed=given.seed, device=given.device)  # fmt: skip
     rivals = {name: train(replace(options, out=out / name, method=name)) for name in ("naive", "ambientgan")}
     if case.whole:
         return rivals
@@ -56,7 +56,7 @@ def section(case: Corrupted, given: argparse.Namespace) -> Section:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/generation"), help="default: %(default)s")
     parser.add_argument("--missing", type=float, nargs="*", default=[0, 0.2, 0.4, 0.6, 0.8, 0.9], metavar="P")
     parser.add_argument("--acceleration", type=float, nargs="*", default=[4.0], metavar="R")
     parser.add_argument("--nfe", type=int, help="network evaluations of a posterior sample, as of `ambient-mri refine`")
@@ -71,9 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    texts = {"md": generation_markdown(sections, given.command), "html": generation_page(sections, given.command)}
-    texts["json"] = generation_json(sections)
-    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    for kind, text in {"json": generation_json, "html": generation_page, "md": generation_markdown}.items():
+        print(files.write(given.out / f"results.{kind}", text(sections, given.command)))
     return 0
 
 

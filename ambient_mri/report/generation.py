@@ -84,10 +84,10 @@ def generation_markdown(sections: Sequence[Section], command: str) -> str:
     return "\n".join([*lines, "", f"    {command}", ""])
 
 
-def generation_json(sections: Sequence[Section]) -> str:
-    """Every comparison with its title, as a list."""
+def generation_json(sections: Sequence[Section], command: str) -> str:
+    """Every comparison with its title, and the command that repeats them."""
     found = [{"corruption": one.title, **json.loads(one.comparison.to_json())} for one in sections]
-    return json.dumps(found, indent=1) + "\n"
+    return json.dumps({"command": command, "sections": found}, indent=1) + "\n"
 
 
 def generation_page(sections: Sequence[Section], command: str) -> str:
