@@ -29,7 +29,10 @@ def frechet(a: Features, b: Features) -> float:
 
 
 def kernel(a: Features, b: Features) -> float:
-    """Squared maximum mean discrepancy of the kernel (x·y/d + 1)³, unbiased: can be negative (Bińkowski et al. 2018)."""
+    """Squared maximum mean discrepancy of the kernel (x·y/d + 1)³, unbiased, so that it can be negative.
+
+    On features of a network it is the KID (Bińkowski et al. 2018).
+    """
 
     def gram(x: Features, y: Features) -> Features:
         values: Features = (x @ y.T / x.shape[1] + 1) ** 3
@@ -52,10 +55,18 @@ def project(images: Images, rng: Generator) -> Features:
 
 
 def sliced_wasserstein(a: Features, b: Features) -> float:
-    """√ of the mean over directions of the squared 2-Wasserstein distance (Rabin et al. 2011), of `project`ed images."""
-    levels = (np.arange(max(len(a), len(b))) + 0.5) / max(len(a), len(b))
-    quantiles = [np.quantile(one, levels, axis=0, method="hazen") for one in (a, b)]
-    return float(np.sqrt(np.mean((quantiles[0] - quantiles[1]) ** 2)))
+    """Root mean square over directions of the 2-Wasserstein distance, of `project`ed images (Rabin et al. 2011)."""
+    count = max(len(a), len(b))
+    return float(np.sqrt(np.mean((_quantiles(a, count) - _quantiles(b, count)) ** 2)))
+
+
+def _quantiles(values: Features, count: int) -> Features:
+    """The levels (i + ½)/`count` of every column, `(count, d)`, linear between order statistics (Hazen)."""
+    place = np.clip((np.arange(count) + 0.5) / count * len(values) - 0.5, 0, len(values) - 1)
+    below = np.minimum(place.astype(int), max(len(values) - 2, 0))
+    ordered, share = np.sort(values, axis=0), (place - below)[:, None]
+    quantiles: Features = (1 - share) * ordered[below] + share * ordered[np.minimum(below + 1, len(values) - 1)]
+    return quantiles
 
 
 def radial_spectrum(images: Images) -> Features:

@@ -1,8 +1,8 @@
 """Features of images that need no trained weights: a wavelet scattering transform (Bruna and Mallat 2013).
 
-Oriented wavelets, modulus, once or twice, averaged: stable where anatomy shifts and bends, sensitive to texture, edges and
-their absence. Nothing is learned or downloaded, so that nobody's training set enters the yardstick. Any other embedding of
-magnitude images can take its place.
+Oriented wavelets, modulus, once or twice, averaged: stable where anatomy shifts and bends, sensitive to texture, edges
+and their absence. Nothing is learned or downloaded, so that nobody's training set enters the yardstick. Any other
+embedding of magnitude images can take its place.
 """
 
 from __future__ import annotations

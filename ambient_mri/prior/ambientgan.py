@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class ImageGenerator(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(1, b), nn.SiLU(),
                           nn.Conv2d(b, b, 3, padding=1), nn.SiLU())
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )  # fmt: skip
         self.last = nn.Conv2d(widths[-1], 2, 3, padding=1)
 
@@ -76,7 +77,7 @@ class Critic(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(b, b, 3, padding=1),
                           nn.LeakyReLU(0.2), nn.AvgPool2d(2, ceil_mode=True))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )  # fmt: skip
         self.last = nn.Linear(widths[-1] + 1, 1)
 

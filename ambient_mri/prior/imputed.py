@@ -61,8 +61,8 @@ class Imputed:
             scans = collate([self.scans[i] for i in range(start, min(start + PART, len(self.scans)))])
             images = draw(scans.to(device)).cpu()
             if not bool(torch.isfinite(torch.view_as_real(images)).all()):
-                raise InputError("a posterior sample is not finite", where=scans.scan_ids[0],
-                                 remedy="Look for extreme values by `data check`, or try another --sampler")  # fmt: skip
+                remedy = "Look for extreme values by `data check`, or try another --sampler"
+                raise InputError("a posterior sample is not finite", where=scans.scan_ids[0], remedy=remedy)
             planes = torch.view_as_real(images).flatten(0, 1).contiguous()
             files.write(self._path(start), save({"images": planes}))
             left = (time.monotonic() - started) / done * (len(missing) - done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -83,6 +84,12 @@ def generation_markdown(sections: Sequence[Section], command: str) -> str:
     return "\n".join([*lines, "", f"    {command}", ""])
 
 
+def generation_json(sections: Sequence[Section], command: str) -> str:
+    """Every comparison with its title, and the command that repeats them."""
+    found = [{"corruption": one.title, **json.loads(one.comparison.to_json())} for one in sections]
+    return json.dumps({"command": command, "sections": found}, indent=1) + "\n"
+
+
 def generation_page(sections: Sequence[Section], command: str) -> str:
     """The tables as one self-contained page: no script, nothing fetched."""
     heads = "".join(f'<th scope="col">{escape(TITLES[key][0])}</th>' for key in METRICS)
@@ -120,6 +127,6 @@ def _said(comparison: Comparison) -> str:
     origin = "simulated measurements of them" if comparison.simulated else "their measurements"
     return (
         f"{comparison.data}: sets of {comparison.floor.count} images beside {comparison.real} real ones of "
-        f"{comparison.patients} patients in the {comparison.split} split, whom no model has seen (trained on {origin}); "
-        f"{comparison.embedding} features on {comparison.dimensions} axes"
+        f"{comparison.patients} patients in the {comparison.split} split, whom no model has seen (trained on "
+        f"{origin}); {comparison.embedding} features on {comparison.dimensions} axes"
     )

@@ -1,12 +1,13 @@
 """EM converges to the distribution behind masked, noisy measurements (Rozet et al. 2024), for Gaussian images.
 
-Only masked scans enter; the truth is looked at in the end. E-steps are the package's MMPS, the M-step's model is the one
-that its loss is least for.
+Only masked scans enter; the truth is looked at in the end. E-steps are the package's MMPS and DDS, the M-step's model is
+the one that its loss is least for.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -63,9 +64,8 @@ def test_laps_converge_to_the_true_covariance(sampler: object) -> None:
         images = sampler(_gaussian(model), observed, generators(lap, SCANS), levels)  # type: ignore[operator]
         model = _covariance_of(images)
         errors.append(_error(model))
-    print(errors)
     assert errors[0] > 0.75
-    assert all(later < earlier for earlier, later in zip(errors[:4], errors[1:5], strict=True)), errors
+    assert all(later < earlier for earlier, later in pairwise(errors[:5])), errors
     assert errors[-1] < 0.13, errors
     trace = float(model.diagonal().real.sum() / TRUE.diagonal().real.sum())
     assert trace == pytest.approx(1, abs=0.06), "self-consumption did not shrink the images"

@@ -71,14 +71,18 @@ def test_kernel_by_hand() -> None:
 def test_sliced_wasserstein_of_a_shift_and_of_a_scaling() -> None:
     """Along a direction u of unit length: a shift by v moves by v·u, doubling a white set by 1."""
     rng = Generator().manual_seed(0)
-    images = RNG.standard_normal((2000, 6, 6)).astype(np.float32)
+    images = RNG.standard_normal((800, 6, 6)).astype(np.float32)
     placed = project(images, rng)
     rng.manual_seed(0)
     moved = project(images + 0.5, rng)  # |v|² = 36/4 over 36 dimensions: .25 on average
     assert sliced_wasserstein(placed, moved) == pytest.approx(0.5, rel=0.1)
-    assert sliced_wasserstein(placed, 2 * placed) == pytest.approx(1, rel=0.03)
+    assert sliced_wasserstein(placed, 2 * placed) == pytest.approx(1, rel=0.05)
     assert sliced_wasserstein(placed, placed[::-1]) == 0
-    assert sliced_wasserstein(placed[:700], placed[:700].repeat(2, 0)) < 0.02
+    assert sliced_wasserstein(placed[:400], placed[:400].repeat(2, 0)) < 0.04
+    from ambient_mri.generation.distances import _quantiles
+
+    levels = (np.arange(90) + 0.5) / 90
+    assert np.allclose(_quantiles(placed[:37], 90), np.quantile(placed[:37], levels, axis=0, method="hazen"))
 
 
 def test_spectrum_knows_power_and_frequency() -> None:
@@ -148,6 +152,7 @@ def test_noise_lowers_precision(yardstick: Yardstick, others: Images) -> None:
     assert noisy["spectrum_db"].value > 3
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_another_draw_of_subjects(yardstick: Yardstick) -> None:
     """The standard error covers what other sets of real images give, within a factor of about two."""
     sets = [yardstick.figures(_reals(64, first)) for first in range(400, 400 + 8 * 64, 64)]

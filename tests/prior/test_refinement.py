@@ -76,7 +76,7 @@ def test_the_bundle_is_proper_and_its_card_says_how(refined: Path, start: Path) 
     assert bundle.card.method == "refined"
     assert bundle.card.initialised_from == str(start)
     assert [lap.sampler for lap in bundle.card.refinement] == ["a-fill", "dds"]
-    assert [lap.variance_ratio for lap in bundle.card.refinement][0] == 1
+    assert bundle.card.refinement[0].variance_ratio == 1
     assert all(lap.effective_number > 1 for lap in bundle.card.refinement)
     assert bundle.card.steps == 2 + 3 + 3
     assert "| 1 | dds | 3 |" in (refined / "docs/README.md").read_text()
