@@ -49,10 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     for option, default in usual.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)
-    command, title = (
-        shlex.join(["python", "pipelines/natural_images.py", *(arguments or sys.argv[1:])]),
-        given.images.name,
-    )
+    title = given.images.name
+    command = shlex.join(["python", "pipelines/natural_images.py", *(arguments or sys.argv[1:])])
     found = []
     try:
         for path in specs(given):
@@ -66,11 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     document = json.dumps([one.to_dict() for one in found], indent=2) + "\n"
-    texts = {
-        "json": document,
-        "html": tables_page(given.images.name, found),
-        "md": tables_markdown(given.images.name, found),
-    }
+    texts = {"json": document, "html": tables_page(title, found), "md": tables_markdown(title, found)}
     print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
     return 0
 
