@@ -89,15 +89,25 @@ def l1_wavelet(
         the default of BART): fewer block artefacts, about 1 dB better. Without it the result equals
         `sigpy.mri.app.L1WaveletRecon`.
     """
-    A, y = _linop(measurement), _samples(measurement)
+    A, y, norm = _linop(measurement), _samples(measurement), measurement.encoding().norm
+    solution = wavelet_fit(A, y, strength, norm**2, wavelet=wavelet, iterations=iterations, shifts=shifts)
+    return _image(solution, measurement)
+
+
+def wavelet_fit(
+    A: Any, y: Array, strength: float, largest: float, *, wavelet: str = WAVELET, iterations: int | None = None,
+    shifts: bool = True,
+) -> Array:  # fmt: skip
+    """`l1_wavelet` through any sigpy Linop `A` of images whose last axes are (y, x); `largest` eigenvalue of AᴴA."""
     shape = tuple(A.ishape)
     W = sp.linop.Wavelet(shape, axes=(-2, -1), wave_name=wavelet)
     soft = sp.prox.UnitaryTransform(sp.prox.L1Reg(W.oshape, strength), W)
     app = sp.app.LinearLeastSquares(
-        A, y, proxg=_spinning(soft, shape) if shifts else soft, alpha=1.0 / measurement.encoding().norm ** 2,
+        A, y, proxg=_spinning(soft, shape) if shifts else soft, alpha=1.0 / largest,
         max_iter=wavelet_iterations(strength) if iterations is None else iterations, show_pbar=False,
     )  # fmt: skip
-    return _image(app.run(), measurement)
+    solution: Array = app.run()
+    return solution
 
 
 def total_variation(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ambient_mri.reconstruction.results import Evaluation, Example, Row
 from ambient_mri.report.figures import Series, grey, heat, interval_chart, png_uri
-from ambient_mri.report.table import COLUMNS, by_acceleration, gain_sentence, winners
+from ambient_mri.report.table import COLUMNS, by_acceleration, gain_sentence, missing_note, winners
 
 ERROR_GAIN = 5  # error maps are white where the error reaches a fifth of the image's peak
 
@@ -46,9 +46,20 @@ dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 0; }
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """The page as text. Equal evaluations give equal bytes."""
-    title = f"Reconstruction of {evaluation.data}"
+    return document(f"Reconstruction of {evaluation.data}", _body(evaluation))
+
+
+def tables_page(title: str, evaluations: Sequence[Evaluation]) -> str:
+    """Several data sets on one page."""
+    lines = [f"<h1>{escape(title)}</h1>"]
+    for one in evaluations:
+        lines += [f'<section>\n<p class="soft">{escape(one.data + missing_note(one))}</p>', *_body(one), "</section>"]
+    return document(title, lines)
+
+
+def _body(evaluation: Evaluation) -> list[str]:
     parts = (_head, _table, _chart, _pictures, _reading)
-    return document(title, [line for part in parts for line in part(evaluation)])
+    return [line for part in parts for line in part(evaluation)]
 
 
 def document(title: str, body: Sequence[str], style: str = "") -> str:

@@ -68,8 +68,8 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
         f"{evaluation.split} split, {origin} data. Mean over patients and its 95 % interval; the best at each R is "
         "bold.",
         "",
-        "| R | method | " + " | ".join(column.title for column in COLUMNS) + " |",
-        "|---|---|" + "---|" * len(COLUMNS),
+        "| R | method | " + " | ".join(column.title for column in COLUMNS) + " | NFE | s a slice |",
+        "|---|---|" + "---|" * (len(COLUMNS) + 2),
     ]
     for rate, rows in by_acceleration(evaluation.rows):
         best = {column.key: winners(rows, column) for column in COLUMNS}
@@ -79,9 +79,24 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
                 value, mark = column.of(row), "**" if row.method in best[column.key] else ""
                 interval = f"{column.show(value.low)} to {column.show(value.high)}"
                 cells.append(f"{mark}{column.show(value.mean)}{mark} ({interval})")
-            lines.append(f"| {rate:g} | {row.method} | " + " | ".join(cells) + " |")
+            cost = f"{row.nfe} | {row.seconds_per_slice:.3f}"
+            lines.append(f"| {rate:g} | {row.method} | " + " | ".join(cells) + f" | {cost} |")
     gains = [f"- R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains]
     return "\n".join([*lines, "", *gains, *([""] if gains else []), f"    {evaluation.command}", ""])
+
+
+def tables_markdown(title: str, evaluations: Sequence[Evaluation]) -> str:
+    """Several data sets under one title."""
+    parts = [f"## {one.data}{missing_note(one)}\n\n{evaluation_markdown(one)}" for one in evaluations]
+    return "\n".join([f"# {title}\n", *parts])
+
+
+def missing_note(evaluation: Evaluation) -> str:
+    """What R is called where pixels are missing, and where nothing else is said."""
+    if evaluation.domain != "image":
+        return ""
+    rates = [rate for rate, _ in by_acceleration(evaluation.rows)]
+    return ", missing: " + ", ".join(f"{1 - 1 / rate:.0%} (R = {rate:g})" for rate in rates)
 
 
 def gain_sentence(gain: Gain) -> str:

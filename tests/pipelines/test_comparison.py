@@ -100,3 +100,20 @@ def test_a_folder_of_scans_and_its_summary(
     capsys.readouterr()
     assert run([str(tmp_path / "none"), *words[1:]]) == 2
     assert "no *.h5 in this folder" in capsys.readouterr().err
+
+
+def test_radial_scans_beside_classical_methods(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    run, out = _pipeline("reconstruct_radial"), tmp_path / "out"
+    words = [str(tiny_bundle), "--data", str(tmp_path / "small.yaml"), "--spokes", "12", "--limit", "1"]
+    words += ["--tuning-slices", "1", "--out", str(out)]
+    assert run(words) == 0
+    found = Evaluation.from_json((out / "results.json").read_text())
+    assert [row.method for row in found.rows] == ["one-step", "cg-sense", "l1-wavelet"]
+    assert all(row.psnr.mean > 15 and row.strength for row in found.rows)
+    assert {row.acceleration for row in found.rows} == {4.19}
+    assert "| 4.19 | one-step |" in (out / "results.md").read_text()
+    assert run([str(tmp_path), *words[1:]]) == 2
+    assert "no model bundle here" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""The restoration table of the ambient papers, on MRI: pixels missing, a block missing, k-space lines missing.
+
+    python pipelines/paper_restoration_table.py --minutes 60 --out runs/restoration
+
+Rows: p = .4, .6, .8, .9 of the pixels, blocks, R = 2, 4, 6, 8. Methods: one-step, a-fill, A-DPS, DPS and DDRM with the
+clean-trained prior, SSDU, classical. PSNR, SSIM, NMSE, network evaluations, seconds. Three networks a data set, each
+trained for --minutes. Run it again after an interruption: trainings resume, and what is finished is not repeated.
+Writes results.md, .json and .html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ambient_mri import files
+from ambient_mri.errors import InputError
+from ambient_mri.prior.training import TrainOptions
+from ambient_mri.reconstruction.comparison import restoration_table
+from ambient_mri.report import tables_markdown, tables_page
+
+DATA = ("brain_bids_pixels", "brain_bids_blocks", "brain_bids")
+TITLE = "Restoration of real brain slices"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", nargs="+", default=DATA, metavar="SPEC")
+    parser.add_argument("--rates", type=float, nargs="+", help="R = 1/(1 - p) of pixels; default: those of the papers")
+    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
+        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
+    for option, default in {"preset": "small", "device": "cpu", "seed": 0}.items():
+        parser.add_argument(f"--{option}", type=type(default), default=default)
+    given = parser.parse_args(arguments)
+    command = shlex.join(["python", "pipelines/paper_restoration_table.py", *(arguments or sys.argv[1:])])
+    found = []
+    try:
+        for data in given.data:
+            folder = given.out / Path(data).stem
+            training = TrainOptions(data, folder, given.minutes, given.steps, given.preset, given.seed)
+            one = restoration_table(
+                data, folder, replace(training, device=given.device), rates=given.rates, limit=given.limit,
+                tuning_slices=given.tuning_slices, progress=lambda line: print(line, file=sys.stderr, flush=True),
+            )  # fmt: skip
+            found.append(replace(one, command=command))
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    document = json.dumps([one.to_dict() for one in found], indent=2) + "\n"
+    texts = {"json": document, "html": tables_page(TITLE, found), "md": tables_markdown(TITLE, found)}
+    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
