@@ -31,7 +31,11 @@ PAUSE_S = 1.0
 
 
 class Refused(InputError):
-    """The archive does not offer this service: no second try would change that."""
+    """The archive answers, and does not do what it was asked for: no second try would change that."""
+
+
+class NotOffered(Refused):
+    """The archive does not offer this service, or not to us."""
 
 
 class Unreachable(InputError):
@@ -93,6 +97,9 @@ class Archive(Protocol):
 def pseudonym(uid: str, length: int = 8) -> str:
     """The start of a hash. Who knows the UID can recompute it; nobody else learns anything."""
     return hashlib.sha256(uid.encode()).hexdigest()[:length]
+
+
+NOT_OFFERED = (0x0122, 0x0124)
 
 
 def status_meaning(status: int) -> str:

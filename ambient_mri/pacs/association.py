@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambient_mri.errors import InputError
-from ambient_mri.pacs.archive import Refused, Unreachable
+from ambient_mri.pacs.archive import NotOffered, Refused, Unreachable
 
 CALLED_UNKNOWN, CALLING_UNKNOWN = 7, 3  # diagnostics of the service user (PS3.8 table 9-21)
 QUOTING = ("pynetdicom", "dicomweb_client", "urllib3")
@@ -102,7 +102,7 @@ def associated(
             raise _not_opened(peer, association, bool(connected), service)
         try:
             if needed and needed not in {context.abstract_syntax for context in association.accepted_contexts}:
-                raise Refused(f"the archive does not offer {service}", where=str(peer))
+                raise NotOffered(f"the archive does not offer {service}", where=str(peer))
             yield association
         finally:
             if association.is_established:
@@ -115,7 +115,7 @@ def _not_opened(peer: Peer, association: Any, connected: bool, service: str) -> 
         return Unreachable("no connection", where=where, remedy="Check host and port, and whether the archive runs")
     if not association.is_rejected:
         if association.rejected_contexts:
-            return Refused(f"the archive does not offer {service or 'this service'}", where=where)
+            return NotOffered(f"the archive does not offer {service or 'this service'}", where=where)
         return Unreachable("the archive broke the association off, or did not answer in time", where=where,
                            remedy="Try again, or with a longer --timeout")  # fmt: skip
     answer = association.acceptor.primitive

@@ -62,7 +62,7 @@ class WebArchive:
 
     def echo(self) -> None:
         """A search for one study."""
-        self._asked(partial(self._client.search_for_studies, limit=1, fields=["StudyInstanceUID"]), tries=1)
+        self._listed(partial(self._client.search_for_studies, limit=1, fields=["StudyInstanceUID"]), tries=1)
 
     def search(self, level: Level, requests: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
         """QIDO-RS, page by page."""
@@ -76,8 +76,8 @@ class WebArchive:
         found: dict[str, dict[str, str]] = {}
         while True:
             offset = len(found)
-            listed = partial(ask, search_filters=filters, fields=list(keys), limit=PAGE, offset=offset, **within)
-            page = self._asked(listed)
+            query = partial(ask, search_filters=filters, fields=list(keys), limit=PAGE, offset=offset, **within)
+            page = self._listed(query)
             for item in page:
                 answer = {keyword: _text(item, keyword) for keyword in keys} | place
                 found.setdefault("\0".join(answer.values()), answer)
@@ -122,6 +122,17 @@ class WebArchive:
             except (Refused, Unreachable) as problem:
                 yield one, problem.what
 
+    def _listed(self, query: Callable[[], Any], tries: int = TRIES) -> list[dict[str, Any]]:
+        """What a search answers, once it is known to be DICOM JSON."""
+        answer = self._asked(query, tries)
+        if not all(isinstance(item, dict) for item in answer):
+            raise self._no_dicomweb()
+        return list(answer)
+
+    def _no_dicomweb(self) -> Refused:
+        return Refused("the answer is not DICOMweb", where=self.url,
+                       remedy="Check the path of the service; archives often call it /dicom-web")  # fmt: skip
+
     def _asked(self, request: Callable[[], T], tries: int = TRIES) -> T:
         """What a request returns, tried again where the archive is busy or does not answer.
 
@@ -134,9 +145,9 @@ class WebArchive:
                 with unlogged():
                     return request()
             except requests.exceptions.RequestException as problem:
-                told = self._told(problem)
+                told: Refused | Unreachable = self._told(problem)
             except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-                told = Refused("the answer is not DICOMweb", where=self.url, remedy="Check the path of the service")
+                told = self._no_dicomweb()
             if isinstance(told, Refused) or attempt == tries - 1:
                 raise told from None
             time.sleep(PAUSE_S * 2**attempt)
@@ -151,8 +162,8 @@ class WebArchive:
                            remedy=f"Set {USER} and {PASSWORD}, or {TOKEN}, or ~/.netrc")  # fmt: skip
         if status in BUSY:
             return Unreachable(f"the archive is busy (HTTP {status})", where=self.url, remedy="Try again later")
-        if status == 404:
-            return Refused("there is no such thing here (HTTP 404)", where=self.url,
+        if status in (400, 404, 405):
+            return Refused(f"not found, or not understood (HTTP {status})", where=self.url,
                            remedy="Check the path of the service; archives often call it /dicom-web")  # fmt: skip
         if status == CONFLICT:
             return Refused("the archive did not store it (HTTP 409)", where=self.url)
@@ -164,7 +175,7 @@ class WebArchive:
         if isinstance(problem, requests.exceptions.Timeout):
             return Unreachable(f"no answer within {self.timeout:g} s", where=self.url, remedy="Try a longer --timeout")
         if isinstance(problem, requests.exceptions.JSONDecodeError):
-            return Refused("the answer is not DICOMweb", where=self.url, remedy="Check the path of the service")
+            return self._no_dicomweb()
         return Unreachable("no connection", where=self.url, remedy="Check host and port, and whether the archive runs")
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from ambient_mri.pacs.archive import (
     CLASSES,
+    NOT_OFFERED,
     PAUSE_S,
     TRIES,
     Instance,
     Keep,
     Level,
+    NotOffered,
     Refused,
     StoredFile,
     Unreachable,
@@ -72,7 +74,8 @@ class DimseArchive:
                     if "Status" not in status:
                         raise Unreachable("the archive stopped answering a query", where=str(self))
                     if status.Status not in (SUCCESS, *PENDING):
-                        raise Refused(f"a query failed: {status_meaning(status.Status)}", where=str(self))
+                        kind = NotOffered if status.Status in NOT_OFFERED else Refused
+                        raise kind(f"a query failed: {status_meaning(status.Status)}", where=str(self))
                     if status.Status in PENDING and answer is not None:
                         found.append({keyword: _text(answer, keyword) for keyword in keys})
         return found
@@ -180,7 +183,7 @@ class DimseArchive:
                 if attempt == TRIES - 1 and len(remaining) == len(stored):
                     raise
                 reasons |= dict.fromkeys(remaining, problem.what)
-            except Refused as problem:  # no kind at all is accepted
+            except NotOffered as problem:  # no kind at all is accepted
                 yield from ((one, problem.what) for one in remaining)
                 return
             remaining = left + remaining

@@ -13,7 +13,7 @@ from ambient_mri import files
 from ambient_mri.data.readers.dicom import find_files, read_header
 from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError, PartlyDone
-from ambient_mri.pacs.archive import CLASSES, Archive, Instance, Refused, StoredFile
+from ambient_mri.pacs.archive import CLASSES, Archive, Instance, NotOffered, StoredFile
 from ambient_mri.pacs.query import Query
 from ambient_mri.reconstruction.export.dicom import WARNING
 
@@ -167,7 +167,7 @@ def _held(archive: Archive, there: Sequence[StoredFile], progress: Progress) -> 
     keys = [{"StudyInstanceUID": study, "SeriesInstanceUID": number, "SOPInstanceUID": ""} for study, number in series]
     try:
         return {answer["SOPInstanceUID"] for answer in archive.search("IMAGE", keys)}
-    except Refused as problem:
+    except NotOffered as problem:
         progress(f"warning: {problem.what}: what the archive has is not known, everything is sent")
         return set()
 

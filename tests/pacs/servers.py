@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -18,6 +18,7 @@ import pytest
 
 PLUGINS = ("/usr/share/orthanc/plugins", "/usr/local/share/orthanc/plugins")
 STARTS_WITHIN_S = 60
+Write = Callable[..., list[Path]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,31 @@ class Orthanc:
     def clear(self) -> None:
         for patient in self.ask("/patients"):
             self.ask(f"/patients/{patient}", method="DELETE")
+
+
+@dataclass
+class Server:
+    """A DIMSE archive in this process, and how it misbehaves.
+
+    Parameters
+    ----------
+    answers
+        Status of C-STORE to a SOP Instance UID, once for each in the list.
+    breaks
+        Number of requests after which the association is aborted, once.
+    """
+
+    address: str
+    held: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    breaks: list[int] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def counted(self, event: Any, what: str) -> None:
+        self.requests.append(what)
+        if self.breaks and len(self.requests) >= self.breaks[0]:
+            self.breaks.pop(0)
+            event.assoc.abort()
 
 
 def free_port() -> int:
@@ -81,7 +107,8 @@ def running(words: list[str], ready: Callable[[], object], log: Path) -> Iterato
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
+def orthanc(folder: Path, users: dict[str, str] | None = None) -> Iterator[Orthanc]:
+    """An empty archive; with `users` (name → password) only they may speak HTTP to it."""
     plugin = next((f"{root}/libOrthancDicomWeb.so" for root in PLUGINS if Path(root, "libOrthancDicomWeb.so").exists()),
                   None)  # fmt: skip
     if plugin is None:
@@ -90,7 +117,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
     configuration = {
         "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
         "Plugins": [plugin], "HttpPort": http, "HttpBindAddresses": ["127.0.0.1"], "DicomPort": dicom,
-        "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomAet": "ORTHANC",
+        "RemoteAccessAllowed": False, "AuthenticationEnabled": bool(users), "RegisteredUsers": users or {}, "DicomAet": "ORTHANC",
         "DicomCheckCalledAet": True, "DicomModalities": {"us": ["AMBIENTMRI", "127.0.0.1", listen]},
         "DicomAlwaysAllowFind": False, "DicomAlwaysAllowGet": False, "DicomAlwaysAllowMove": False,
         "ConcurrentJobs": 1, "HttpThreadsCount": 4, "StableAge": 1,
@@ -98,5 +125,5 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     found = Orthanc(f"dicom://ORTHANC@127.0.0.1:{dicom}", f"http://127.0.0.1:{http}", listen)
     words = [program("Orthanc", "orthanc"), str(folder / "orthanc.json")]
-    with running(words, lambda: found.ask("/system"), folder / "orthanc.log"):
+    with running(words, lambda: socket.create_connection(("127.0.0.1", http), 1).close(), folder / "orthanc.log"):
         yield found
