@@ -35,8 +35,8 @@ def write_series(tmp_path: Path) -> Write:
     """`write_series(folder, count=3, study="1.2.3", series="1.2.3.4", …)`: a small MR series; returns its files."""
 
     def write(
-        folder: str = "series", count: int = 3, *, study: str = "1.2.3", series: str = "1.2.3.4", date: str = "20260110",
-        description: str = "t2_flair", modality: str = "MR",
+        folder: str = "series", count: int = 3, *, study: str = "1.2.3", series: str = "1.2.3.4",
+        date: str = "20260110", description: str = "t2_flair", modality: str = "MR",
     ) -> list[Path]:  # fmt: skip
         from ambient_mri.reconstruction.export.dicom import Derivation, write_mr_series
         from ambient_mri.reconstruction.export.dicom_source import Source, planes_of
@@ -103,7 +103,7 @@ def archive() -> Iterator[Callable[..., Server]]:
             seen = set()
             for dataset in list(server.held.values()):
                 key = dataset[unique[asked.QueryRetrieveLevel]].value
-                places = ("StudyInstanceUID", "SeriesInstanceUID")
+                places = [p for p in ("StudyInstanceUID", "SeriesInstanceUID") if asked.get(p)]
                 if key in seen or any(
                     asked.get(place) and asked[place].value != dataset[place].value for place in places
                 ):

@@ -1,4 +1,4 @@
-"""An archive that refuses, breaks off and answers with every status: what is said, and that nothing is lost or doubled."""
+"""An archive that refuses, breaks off, answers with every status: nothing is lost or doubled, and what is said."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_damaged_and_foreign_files_do_not_spoil_the_others(archive: Start, write
         push(_open(server), paths, progress=lines.append)
     assert any("IM0001.dcm" in line for line in lines)
     assert any("IM0002.dcm: the archive takes no Parametric Map" in line for line in lines)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no DICOM file") as caught:
-        (tmp_path / "empty").mkdir()
         push(_open(server), [tmp_path / "empty"])
     assert not isinstance(caught.value, PartlyDone)
 
@@ -125,12 +125,12 @@ def test_refusals_are_one_line_and_say_what_to_do(archive: Start, write_series: 
         open_archive(f"dicom://ARCHIVE@127.0.0.1:{free_port()}", timeout=2).echo()
     server = archive(known="FRIEND")
     _open(server, calling_ae="FRIEND").echo()
-    with pytest.raises(InputError, match="does not know the AE title AMBIENTMRI. Have it added there"):
+    with pytest.raises(InputError, match=r"does not know the AE title AMBIENTMRI. Have it added there"):
         _open(server).echo()
     with pytest.raises(InputError, match=r"is not called OTHER. Check the AE title of the address"):
         open_archive(server.address.replace("ARCHIVE", "OTHER"), calling_ae="FRIEND", timeout=5).echo()
     other = archive(classes=("1.2.840.10008.5.1.4.1.1.2",))
-    with pytest.raises(InputError, match="does not offer storage|takes no MR Image"):
+    with pytest.raises(InputError, match="does not offer storage"):
         push(_open(other), write_series())
 
 

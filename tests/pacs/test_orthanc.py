@@ -1,4 +1,4 @@
-"""Against Orthanc and dcmtk: pushed, listed, pulled by every way, previewed, anonymized; validators pass what we write."""
+"""Against Orthanc and dcmtk: pushed, pulled by every way, previewed, anonymized; validators pass what we write."""
 
 from __future__ import annotations
 
