@@ -118,7 +118,8 @@ def orthanc(folder: Path, users: dict[str, str] | None = None) -> Iterator[Ortha
         "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
         "Plugins": [plugin], "HttpPort": http, "HttpBindAddresses": ["127.0.0.1"], "DicomPort": dicom,
         "RemoteAccessAllowed": False, "AuthenticationEnabled": bool(users), "RegisteredUsers": users or {},
-        "DicomAet": "ORTHANC", "DicomCheckCalledAet": True, "DicomModalities": {"us": ["AMBIENTMRI", "127.0.0.1", listen]},
+        "DicomAet": "ORTHANC", "DicomCheckCalledAet": True,
+        "DicomModalities": {"us": ["AMBIENTMRI", "127.0.0.1", listen]},
         "DicomAlwaysAllowFind": False, "DicomAlwaysAllowGet": False, "DicomAlwaysAllowMove": False,
         "ConcurrentJobs": 1, "HttpThreadsCount": 4, "StableAge": 1,
     }  # fmt: skip
