@@ -17,7 +17,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD, Measurement, collate
 from ambient_mri.operators import Masked
 from ambient_mri.prior.steps import stream, white
-from ambient_mri.solvers import resolvent
+from ambient_mri.solvers import Resolvent
 
 BATCH = 16
 LEAST_DETAIL = 0.15
@@ -78,7 +78,7 @@ def equal_rows(side: Side, slices: int, most: int | None = None) -> list[int]:
 def view(A: Masked, y: Tensor, noise_std: Tensor) -> Tensor:
     """|(AᴴA + λI)⁻¹ Aᴴy|, λ = (σ_y/σ_d)²: a reconstruction that no network had a part in, `(b, 1, y, x)`."""
     lam = (noise_std / DATA_STD).square().clamp_min(0.01)[:, None, None, None]
-    return resolvent(A, A.adjoint(y), lam).abs()
+    return Resolvent(A, lam)(A.adjoint(y)).abs()
 
 
 def view_of(batch: Measurement) -> Tensor:
