@@ -1,7 +1,7 @@
 """EM converges to the distribution behind masked, noisy measurements (Rozet et al. 2024), for Gaussian images.
 
-Only masked scans enter; the truth is looked at in the end. E-steps are the package's MMPS and DDS, the M-step's model is
-the one that its loss is least for.
+Only masked scans enter; the truth is looked at in the end. E-steps are the package's MMPS and DDS, the M-step's model
+is the one that its loss is least for.
 """
 
 from __future__ import annotations
