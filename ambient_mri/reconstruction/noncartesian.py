@@ -19,7 +19,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked, SigpyEncoding, from_sigpy
 from ambient_mri.prior.steps import white
-from ambient_mri.reconstruction.classical import WAVELET, wavelet_fit
+from ambient_mri.reconstruction.classical import WAVELET, wavelet_fit, wavelet_iterations
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.solvers import conjugate_gradients
 
@@ -109,11 +109,24 @@ def cg_sense(observed: Observation, strength: float) -> Tensor:
     return conjugate_gradients(observed.A, observed.A.adjoint(observed.y), torch.tensor(strength), max_iterations=200)
 
 
-def l1_wavelet(observed: Observation, strength: float, *, wavelet: str = WAVELET, shifts: bool = True) -> Tensor:
-    """argmin ½‖Ax − y‖² + λ‖Wx‖₁ by FISTA, of one slice through its sigpy operator; see `classical.l1_wavelet`."""
+def l1_wavelet(
+    observed: Observation,
+    strength: float,
+    *,
+    wavelet: str = WAVELET,
+    iterations: int | None = None,
+    shifts: bool = True,
+) -> Tensor:
+    """argmin ½‖Ax − y‖² + λ‖Wx‖₁ by FISTA, of one slice through its sigpy operator; see `classical.l1_wavelet`.
+
+    Where samples crowd together the largest eigenvalue of AᴴA is ‖A‖² > 1, and FISTA's error falls as ‖A‖²/k²: by
+    default it gets ‖A‖ times the iterations that lines get, at most 1000.
+    """
     encoded = observed.A.encoding
     assert isinstance(encoded, SigpyEncoding)
+    usual = min(round(encoded.norm * wavelet_iterations(strength)), 1000)
     image = wavelet_fit(
-        encoded.linop, observed.y[0].numpy(), strength, encoded.norm**2, wavelet=wavelet, shifts=shifts
+        encoded.linop, observed.y[0].numpy(), strength, encoded.norm**2, wavelet=wavelet, shifts=shifts,
+        iterations=usual if iterations is None else iterations,
     )  # fmt: skip
     return torch.from_numpy(image)[None, None]

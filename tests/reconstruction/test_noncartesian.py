@@ -74,7 +74,7 @@ def test_l1_wavelet_is_that_of_sigpy() -> None:
         y[0].numpy(), maps.numpy(), 0.05, coord=spokes, wave_name="haar", max_iter=500, show_pbar=False
     )
     expected = torch.from_numpy(app.run())
-    assert relative(noncartesian.l1_wavelet(observed, 0.05, shifts=False)[0, 0], expected) < 0.02
+    assert relative(noncartesian.l1_wavelet(observed, 0.05, iterations=500, shifts=False)[0, 0], expected) < 0.02
 
 
 def test_a_simulated_scan_has_the_noise_of_its_measurement_and_more_spokes_help() -> None:
