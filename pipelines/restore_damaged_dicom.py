@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ambient_mri.cli.arguments import missing_value
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
@@ -42,11 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--mask", type=Path)
-    said.add_argument("--missing", help="padding, or a number")
+    said.add_argument("--missing", type=missing_value, help="padding, or a number")
     given = parser.parse_args(arguments)
 
-    value = given.missing if given.missing in (None, "padding") else float(given.missing)
-    missing, code = Missing(given.mask, value), 0
+    missing, code = Missing(given.mask, given.missing), 0
     try:
         results = reconstruct(given.bundle, [given.study], given.out, method=given.method, device=given.device,
                               formats=["dicom", "nifti"], missing=missing, progress=print)  # fmt: skip
