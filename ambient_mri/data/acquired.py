@@ -76,6 +76,10 @@ class MeasuredVolume:
     def __len__(self) -> int:
         return len(self.volume)
 
+    @property
+    def coils(self) -> int:
+        return self.volume.shape[1]
+
     def __getitem__(self, index: int) -> Measurement:
         """Slice `index`, normalised, batch size 1."""
         if not 0 <= index < len(self):

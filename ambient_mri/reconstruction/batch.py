@@ -253,7 +253,8 @@ class _Job:
         seconds = time.perf_counter() - started
         record = {
             "key": key, **facts, "warnings": list(warnings), "flags": list(flags), "quality": quality.facts(),
-            "outputs": list(names), "slices": len(volume), "matrix": list(product.image.shape[1:]), "pictures": pictures,
+            "outputs": list(names), "slices": len(volume), "matrix": list(product.image.shape[1:]),
+            "pictures": pictures,
         }  # fmt: skip
         self.manifest.record(case.name, {**record, "seconds": round(seconds, 3)})
         return Result(case.path, paths, len(volume), seconds, False, warnings, flags)

@@ -16,7 +16,7 @@ CHUNK = 2**22
 
 
 class Manifest:
-    """`manifest.json` of an output folder: for each input what went in, what came out, warnings, flags; and what failed.
+    """`manifest.json` of an output folder: what went in and came out of each input, warnings, flags; what failed.
 
     A file counts as done when content, model and settings have the same hash as before and all outputs are there.
     """

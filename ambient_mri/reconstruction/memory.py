@@ -79,7 +79,7 @@ def plan(
         raise InputError(
             f"{count} slices of {coils} coils, {y} x {x}, need {needed:.1f} GiB even one slice at a time, and "
             f"--max-memory is {limit / GIB:.1f} GiB", where=where,
-            remedy=f"Give --max-memory {needed:.1f}G or more{', or fewer coils (compress them)' if maps > one_row else ''}",
+            remedy=f"Give --max-memory {needed:.1f}G or more" + (", or compress the coils" if maps > one_row else ""),
         )  # fmt: skip
     slices = max(1, min(SLICES, (room - max(maps, one_row)) // one_slice))
     rows = ROWS if one_row == 0 else max(1, min(ROWS, (room - slices * one_slice) // one_row))

@@ -19,8 +19,8 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.prior.network import Architecture, architecture
 from ambient_mri.reconstruction import methods, outputs, restoration
-from ambient_mri.reconstruction.export.display import shown_slices
 from ambient_mri.reconstruction.export.dicom_source import Source, from_dicom, from_kspace, planes_of
+from ambient_mri.reconstruction.export.display import shown_slices
 from ambient_mri.reconstruction.match import acceleration, differences
 from ambient_mri.reconstruction.memory import Plan, plan
 from ambient_mri.reconstruction.outputs import Product

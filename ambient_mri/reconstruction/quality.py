@@ -76,7 +76,7 @@ class Quality:
     def of(
         cls, slices: Sequence[SliceResidual] = (), held: Withheld | None = None, noise_ratio: float | None = None
     ) -> Quality:
-        """Figures of a volume from those of its slices; of images restored in place there is only what was kept back."""
+        """Figures of a volume from those of its slices; of restored images there is only what was kept back."""
         known: dict[str, Any] = {"noise_ratio": noise_ratio}
         if held is not None:
             known |= {"withheld_nmse": held.nmse, "coverage": held.coverage}
@@ -113,13 +113,13 @@ class Quality:
         found = []
         if self.zeros is not None and self.zeros > EMPTY:
             found.append(
-                f"mask and data do not fit: {self.zeros:.0%} of the samples that the mask calls measured are exactly 0; "
-                "check that the mask belongs to this scan"
+                f"mask and data do not fit: {self.zeros:.0%} of the samples that the mask calls measured are exactly "
+                "0; check that the mask belongs to this scan"
             )
         if self.noise_ratio is not None and self.noise_ratio > OVERSTATED:
             found.append(
-                f"the stated noise is {self.noise_ratio:.1f} times that at the ends of the readout; check the noise scan "
-                "and its units"
+                f"the stated noise is {self.noise_ratio:.1f} times that at the ends of the readout; check the noise "
+                "scan and its units"
             )
         return found
 
@@ -139,13 +139,13 @@ class Quality:
                 )
             elif chi2 < DEFICIT * self.lowest_chi2:
                 found.append(
-                    f"the residual is only {chi2**0.5:.2f} times the stated noise, less than any fit can leave; check the "
-                    "noise level"
+                    f"the residual is only {chi2**0.5:.2f} times the stated noise, less than any fit can leave; check "
+                    "the noise level"
                 )
         if (self.worst_line_ratio or 0) > LINE and (self.worst_line_noise or 0) > 3:
             found.append(
-                f"line {self.worst_line} of slice {self.worst_line_slice} stands out {self.worst_line_ratio:.0f}-fold "
-                "from its neighbours; check for spikes, motion or a line in the wrong place"
+                f"line {self.worst_line} of slice {self.worst_line_slice} (counted from 0) stands out "
+                f"{self.worst_line_ratio:.0f}-fold from its neighbours; check for spikes, motion, misplaced lines"
             )
         return found
 
@@ -158,7 +158,7 @@ class Quality:
             )
         if self.coverage is not None and self.coverage < UNCOVERED:
             found.append(
-                f"{self.coverage:.0%} of what was kept back lies inside its {LEVEL:.0%} interval: standard deviations are "
-                "too small"
+                f"{self.coverage:.0%} of what was kept back lies inside its {LEVEL:.0%} interval: standard deviations "
+                "are too small"
             )
         return found

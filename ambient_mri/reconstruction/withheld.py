@@ -76,8 +76,9 @@ def kept_back(mask: Tensor, rng: Generator) -> Tensor:
 
 
 def damaged_again(mask: Tensor, rng: Generator) -> Tensor:
-    """Measured pixels `(y, x)` where the missing ones would lie if they were shifted: what is kept back has the shape of
-    the damage. None of them where that would be more than half of what was measured."""
+    """Measured pixels `(y, x)` where the missing ones would lie if they were shifted, so that what is kept back has the
+    shape of the damage; none where that would be more than half of what was measured.
+    """
     moves = [int(torch.randint(n // 4, n - n // 4, (1,), generator=rng)) for n in mask.shape]
     again = mask & (~mask).roll(moves, (0, 1))
     return again if 2 * int(again.sum()) <= int(mask.sum()) else torch.zeros_like(again)

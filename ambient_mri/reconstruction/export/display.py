@@ -1,8 +1,8 @@
 """Stacks of slices as pictures for a page: which slices, which way up, which grey, one PNG for a stack.
 
 Radiological convention: the patient's right is on the left of axial and coronal views, anterior above; sagittal views
-look from the left, anterior on the left. Where the geometry is not known, rows and columns stay as they lie in the file,
-and no edge has a name.
+look from the left, anterior on the left. Where the geometry is not known, rows and columns stay as they lie in the
+file, and no edge has a name.
 """
 
 from __future__ import annotations
