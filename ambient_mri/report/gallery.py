@@ -1,7 +1,7 @@
 """`index.html` of a folder of reconstructions: what went in, what came out, how sure, what to look at, what failed.
 
-One page that works from file:// without a network. Pictures lie beside it; filters need no script, the slider has one of
-a few lines, which the page's policy names by its hash. It is made of the manifest alone.
+One page that works from file:// without a network. Pictures lie beside it; filters need no script, the slider has one
+of a few lines, which the page's policy names by its hash. It is made of the manifest alone.
 """
 
 from __future__ import annotations
@@ -37,18 +37,23 @@ article { border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1r
 article h2 { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; } article p { margin: .3rem 0; }
 article.flagged { border-left: 6px solid #d55e00; } article.failed { border-left: 6px solid #1a1d21; }
 article.ok { border-left: 6px solid #009e73; }
-.views { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 15rem)); gap: .75rem; margin: .6rem 0 .3rem; }
+.views { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 15rem)); gap: .75rem;
+  margin: .6rem 0 .3rem; }
 .views figure { max-width: none; } .views figcaption { min-height: 1.4em; }
 .tile { position: relative; overflow: hidden; background: #000; }
 .tile img { position: absolute; left: 0; width: 100%; top: calc(var(--n) * -100%); image-rendering: auto; }
 .tile b { position: absolute; color: #ffe08a; font: 600 .75rem system-ui, sans-serif; text-shadow: 0 0 3px #000; }
 .tile .l { left: 4px; top: calc(50% - .6em); } .tile .r { right: 4px; top: calc(50% - .6em); }
 .tile .t { top: 2px; left: calc(50% - .35em); } .tile .b { bottom: 2px; left: calc(50% - .35em); }
-.slide { display: flex; gap: .75rem; align-items: center; max-width: 46.5rem; } .slide input { flex: 1; min-width: 8rem; }
+.slide { display: flex; gap: .75rem; align-items: center; max-width: 46.5rem; }
+.slide input { flex: 1; min-width: 8rem; }
 .slide output { min-width: 9em; font-variant-numeric: tabular-nums; }
-.facts { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; margin: .5rem 0; padding: 0; list-style: none; font-size: .9rem; }
-.flags { margin: .4rem 0; padding-left: 1.2rem; } .flags li { margin: .2rem 0; } .flags li.flag { color: #8a3b00; font-weight: 600; }
-.state { font-size: .8rem; font-weight: 600; border-radius: 1rem; padding: .1rem .6rem; margin-left: .5rem; white-space: nowrap; }
+.facts { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; margin: .5rem 0; padding: 0; list-style: none;
+  font-size: .9rem; }
+.flags { margin: .4rem 0; padding-left: 1.2rem; } .flags li { margin: .2rem 0; }
+.flags li.flag { color: #8a3b00; font-weight: 600; }
+.state { font-size: .8rem; font-weight: 600; border-radius: 1rem; padding: .1rem .6rem; margin-left: .5rem;
+  white-space: nowrap; }
 .flagged .state { background: #fde9dc; color: #8a3b00; } .failed .state { background: #1a1d21; color: #fff; }
 .ok .state { background: #eaf4ec; color: #0b5d43; }
 .filter { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; } .filter label { cursor: pointer; }
@@ -207,8 +212,8 @@ def _facts(entry: Entry) -> list[str]:
 def _reading() -> list[str]:
     return [
         "<footer>\n<h2>How to read this</h2>\n<dl>",
-        "<dt>Residual χ²/N</dt><dd>Squared difference between measurement and reconstruction, in units of the noise, over "
-        "the N real components measured. About 1 or somewhat below is noise; far above 1, something is not "
+        "<dt>Residual χ²/N</dt><dd>Squared difference between measurement and reconstruction, in units of the noise, "
+        "over the N real components measured. About 1 or somewhat below is noise; far above 1, something is not "
         "explained.</dd>",
         "<dt>Structure</dt><dd>Moran's I of the residual inside the object: near 0 the residual is noise, towards 1 it "
         "looks like the object.</dd>",
