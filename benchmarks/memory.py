@@ -86,10 +86,8 @@ def main() -> None:
     bound = "none" if limit is None else f"{limit / GIB:.1f}"
     print("| volume | k-space (GiB) | method | --max-memory (GiB) | peak (GiB) | models loaded | seconds |")
     print("|---|---|---|---|---|---|---|")
-    print(
-        f"| {given.slices} x {given.coils} x {given.size} x {given.size} | {on_disk / GIB:.2f} | {given.method} | {bound} "
-        f"| {top / GIB:.2f} | {loads} | {seconds:.0f} |"
-    )
+    size = f"{given.slices} x {given.coils} x {given.size} x {given.size}"
+    print(f"| {size} | {on_disk / GIB:.2f} | {given.method} | {bound} | {top / GIB:.2f} | {loads} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

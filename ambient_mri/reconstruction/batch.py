@@ -200,6 +200,7 @@ class _Job:
                               "seed": sampling.seed}  # fmt: skip
         self._run = methods.reconstruction(method, bundle, sampling)
         self._several = method in methods.POSTERIOR and (sampling is None or sampling.samples > 1)
+        disk.clear_unfinished(out)
         self.manifest = Manifest(out)
         if layout == "bids":
             layouts.describe_dataset(out)

@@ -101,7 +101,7 @@ def _structure(spread: Tensor, mask: Tensor, magnitude: Tensor) -> float:
     Complex white noise through a mask has neighbours of correlation h, the point spread function; its energy then has
     |h|² (Isserlis). That much is taken off.
     """
-    inside = magnitude > OBJECT * torch.quantile(magnitude.flatten(), 0.99)
+    inside = magnitude >= OBJECT * torch.quantile(magnitude.flatten(), 0.99)  # of an empty image, everything
     response = ifft2c(mask[None, None].to(torch.complex64))[0, 0].abs().square().double()
     centre = tuple(n // 2 for n in mask.shape)
     deviation = spread - spread[inside].mean()

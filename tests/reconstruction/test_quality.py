@@ -73,7 +73,7 @@ def test_clean_scans_raise_no_flag(coils: int, rate: float, noise: float) -> Non
         quality = _quality(_scan(number, coils=coils, rate=rate, noise=noise))
         assert quality.flags() == ()
         assert quality.withheld_nmse is not None
-        assert quality.withheld_nmse < 0.5
+        assert quality.withheld_nmse < 0.8
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -106,9 +106,7 @@ def test_white_noise_through_any_mask_has_no_structure(law: RandomLines | Random
     values = []
     for seed in range(6):
         mask = law.draw((48, 40), torch.Generator().manual_seed(seed))[None, None]
-        scan = Measurement(
-            _noise((1, 2, 48, 40), seed), mask, None, torch.tensor([2.0**0.5]), torch.ones(1), "kspace", ("a/0",)
-        )
+        scan = Measurement(_noise((1, 2, 48, 40), seed), mask, None, torch.ones(1), torch.ones(1), "kspace", ("a/0",))
         (part,) = residuals(scan, torch.zeros(1, 1, 48, 40, dtype=torch.complex64))
         values.append(part.structure)
         assert part.energy / part.noise == pytest.approx(1, abs=0.12)
