@@ -67,6 +67,14 @@ def format_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def memory(text: str) -> int:
+    """Bytes: a number with M or G, GiB without."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    number = text.upper().removesuffix("IB").removesuffix("B")
+    unit = units[number[-1]] if number and number[-1] in units else units["G"]
+    return int(positive(number.rstrip("KMGT")) * unit)
+
+
 def missing_value(text: str) -> float | str:
     if text in ("padding", "nan"):
         return text

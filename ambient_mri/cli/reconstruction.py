@@ -15,6 +15,7 @@ from ambient_mri.cli.arguments import (
     count,
     device,
     format_names,
+    memory,
     method_names,
     missing_value,
     positive,
@@ -38,6 +39,8 @@ def add(commands: Commands) -> None:
     masks.add_argument(
         "--missing", type=missing_value, metavar="V", help="value of missing pixels, nan, or padding (DICOM)"
     )
+    add.add_argument("--layout", choices=("flat", "bids"), default="flat", help="of the outputs, default: %(default)s")
+    add.add_argument("--max-memory", type=memory, metavar="SIZE", help="that the job may hold, such as 4G")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
     add.add_argument("--method", choices=METHODS + POSTERIOR, default="one-step", help="default: %(default)s")
@@ -75,14 +78,21 @@ def add(commands: Commands) -> None:
 def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.batch import reconstruct as run
+    from ambient_mri.reconstruction.layout import folder_of
+    from ambient_mri.report import write_gallery
 
-    results = run(
-        arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
-        device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
-        missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
-        cluster=arguments.cluster,
-        sampling=sampling(arguments, (arguments.method,)),
-    )  # fmt: skip
+    folder = folder_of(arguments.out, arguments.layout)
+    try:
+        results = run(
+            arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
+            device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
+            missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
+            sampling=sampling(arguments, (arguments.method,)), cluster=arguments.cluster,
+            max_memory=arguments.max_memory, layout=arguments.layout,
+        )  # fmt: skip
+    finally:  # also of a job that was interrupted, or of which some cases failed
+        if (folder / "manifest.json").is_file():
+            say(f"{write_gallery(folder)}")
     for result in results:
         print(result)
     return 0

@@ -167,7 +167,9 @@ def test_images_from_file_to_file_are_those_of_the_reference_reconstruction(
     tmp_path: Path, words: tuple[str, ...], within: float
 ) -> None:
     """Noise scan, readout twice oversampled, 8 coils, by ismrmrd's own generator; and its reconstruction, when full."""
-    programs = {name: shutil.which(f"ismrmrd_{name}") for name in ("generate_cartesian_shepp_logan", "recon_cartesian_2d")}
+    programs = {
+        name: shutil.which(f"ismrmrd_{name}") for name in ("generate_cartesian_shepp_logan", "recon_cartesian_2d")
+    }
     if None in programs.values():
         pytest.skip("the reference tools are not installed (Debian: ismrmrd-tools)")
     generate, recon = map(str, programs.values())
