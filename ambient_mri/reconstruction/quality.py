@@ -126,8 +126,9 @@ class Quality:
     def _residual(self) -> list[str]:
         found = []
         chi2, structure = self.chi2_per_component, self.structure or 0.0
+        alone = (self.worst_line_ratio or 0) > LINE and (self.worst_line_noise or 0) > 3
         if chi2 is not None and self.lowest_chi2 is not None and self.unexplained is not None:
-            if chi2 > EXCESS and structure < STRUCTURED:
+            if chi2 > EXCESS and structure < STRUCTURED and not alone:
                 found.append(
                     f"the residual is {chi2**0.5:.1f} times the stated noise and has no structure: the noise level is "
                     "too low, or the method smooths too much; check the noise level"
@@ -142,10 +143,10 @@ class Quality:
                     f"the residual is only {chi2**0.5:.2f} times the stated noise, less than any fit can leave; check "
                     "the noise level"
                 )
-        if (self.worst_line_ratio or 0) > LINE and (self.worst_line_noise or 0) > 3:
+        if alone:
             found.append(
-                f"line {self.worst_line} of slice {self.worst_line_slice} (counted from 0) stands out "
-                f"{self.worst_line_ratio:.0f}-fold from its neighbours; check for spikes, motion, misplaced lines"
+                f"slice {(self.worst_line_slice or 0) + 1}: phase-encode line {self.worst_line} (counted from 0) "
+                f"stands out {self.worst_line_ratio:.0f}-fold from its neighbours; check for spikes, motion, misplaced lines"
             )
         return found
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student_t
 from torch import Generator, Tensor
 
 from ambient_mri.coils import calibration_region
@@ -19,7 +21,8 @@ from ambient_mri.reconstruction.methods import Reconstruct
 from ambient_mri.reconstruction.posterior import Posterior
 
 SHARE = 0.15
-LEVEL, HALF_WIDTH = 0.9, 1.645  # of predictive intervals: a normal variable is within ±1.645 σ with probability .9
+LEVEL = 0.9
+"""Of predictive intervals."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,11 @@ def withheld(measurement: Measurement, run: Reconstruct, strength: float | None,
         for k in range(drawn.samples.shape[1]):
             one = encoding.forward(drawn.samples[:, k : k + 1]) - predicted
             variance += torch.view_as_real(one).square() / drawn.samples.shape[1]
-        sigma = measurement.noise_std.square().reshape(-1, 1, 1, 1, 1)
-        within = torch.view_as_real(truth - predicted).abs() <= HALF_WIDTH * (variance + sigma).sqrt()
+        # a standard deviation of few samples is itself unsure: Student's quantile for it, the normal one for the noise
+        unsure, sure = student_t.ppf((1 + LEVEL) / 2, drawn.samples.shape[1] - 1), norm.ppf((1 + LEVEL) / 2)
+        noise_variance = measurement.noise_std.square().reshape(-1, 1, 1, 1, 1)
+        half = (float(unsure) ** 2 * variance + float(sure) ** 2 * noise_variance).sqrt()
+        within = torch.view_as_real(truth - predicted).abs() <= half
         inside = int((within & held.expand(predicted.shape)[..., None]).sum())
     else:
         predicted = encoding.forward(run(without, strength))

@@ -37,15 +37,15 @@ article { border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1r
 article h2 { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; } article p { margin: .3rem 0; }
 article.flagged { border-left: 6px solid #d55e00; } article.failed { border-left: 6px solid #1a1d21; }
 article.ok { border-left: 6px solid #009e73; }
-.views { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 15rem)); gap: .75rem;
-  margin: .6rem 0 .3rem; }
-.views figure { max-width: none; } .views figcaption { min-height: 1.4em; }
+.views { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem;
+  align-items: end; max-width: 61.5rem; margin: .6rem 0 .3rem; }
+.views figure { max-width: 20rem; width: 100%; }
 .tile { position: relative; overflow: hidden; background: #000; }
 .tile img { position: absolute; left: 0; width: 100%; top: calc(var(--n) * -100%); image-rendering: auto; }
 .tile b { position: absolute; color: #ffe08a; font: 600 .75rem system-ui, sans-serif; text-shadow: 0 0 3px #000; }
 .tile .l { left: 4px; top: calc(50% - .6em); } .tile .r { right: 4px; top: calc(50% - .6em); }
 .tile .t { top: 2px; left: calc(50% - .35em); } .tile .b { bottom: 2px; left: calc(50% - .35em); }
-.slide { display: flex; gap: .75rem; align-items: center; max-width: 46.5rem; }
+.slide { display: flex; gap: .75rem; align-items: center; max-width: 61.5rem; }
 .slide input { flex: 1; min-width: 8rem; }
 .slide output { min-width: 9em; font-variant-numeric: tabular-nums; }
 .facts { display: flex; flex-wrap: wrap; gap: .1rem 1.4rem; margin: .5rem 0; padding: 0; list-style: none;
@@ -183,13 +183,14 @@ def _views(name: str, pictures: Mapping[str, Any], restored: bool) -> list[str]:
             f'<img loading="lazy" src="{escape(path)}" alt="{escape(f"{title} of {name}")}">{letters}</div></figure>'
         )
     numbers = [index + 1 for index in pictures["slices"]]
+    plain = len(numbers) == 1
     middle = len(numbers) // 2
     where = "radiological view" if edges else "orientation not stated by the input: rows and columns as in the file"
     return [
         *lines, "</div>",
         f'<div class="slide"><input type="range" min="0" max="{len(numbers) - 1}" value="{middle}" '
         f'data-slices="{" ".join(map(str, numbers))}" data-count="{pictures["count"]}" '
-        f'aria-label="Slice of {escape(name)}"{" disabled" if len(numbers) == 1 else ""}>'
+        f'aria-label="Slice of {escape(name)}"{" hidden" if plain else ""}>'
         f"<output>slice {numbers[middle]} of {pictures['count']}</output></div>",
         f'<p class="soft"><small>{where}; white at the 99.5 % quantile of the reconstruction</small></p>',
     ]  # fmt: skip
@@ -197,7 +198,8 @@ def _views(name: str, pictures: Mapping[str, Any], restored: bool) -> list[str]:
 
 def _facts(entry: Entry) -> list[str]:
     size = " × ".join(str(n) for n in entry.get("matrix", ()))
-    found = [f"{entry.get('slices', '?')} slices" + (f" of {size}" if size else "")]
+    count = entry.get("slices", 0)
+    found = [f"{count} slice{'s' * (count != 1)}" + (f" of {size}" if size else "")]
     if "missing_pixels" in entry:
         found.append(f"{entry['missing_pixels']} pixels estimated")
     elif "acceleration" in entry:

@@ -193,7 +193,7 @@ def test_files_with_faults_are_flagged_in_manifest_output_and_result(scans: Path
     flags = {result.source.stem: " ".join(result.flags) for result in results}
     assert flags[good.stem] == ""
     assert "times that at the ends of the readout" in flags["noise"]
-    assert f"line {line} of slice 1 (counted from 0)" in flags["line"]
+    assert f"slice 2: phase-encode line {line} (counted from 0)" in flags["line"]
     assert "mask and data do not fit" in flags["mask"]
     entries = json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]
     assert {name: " ".join(entry["flags"]) for name, entry in entries.items()} == flags
