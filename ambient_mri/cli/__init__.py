@@ -17,6 +17,7 @@ from typing import NoReturn
 import ambient_mri
 from ambient_mri import files
 from ambient_mri.cli import audit, data, generation, pacs, reconstruction, training
+from ambient_mri.cli.allocator import keep_freed_memory
 from ambient_mri.cli.arguments import say
 from ambient_mri.errors import InputError, PartlyDone
 
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. AMBIENT_MRI_TRACEBACK=1 shows where an error came from."""
     arguments = _parser().parse_args(argv)
     _log_to_stderr()
+    keep_freed_memory()
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

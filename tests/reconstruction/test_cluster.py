@@ -162,9 +162,10 @@ def test_a_worker_that_finds_another_model_does_not_use_it(
     scans: list[Path], tiny_bundle: Path, tmp_path: Path
 ) -> None:
     from ambient_mri.data.readers.magnitude import Missing
+    from ambient_mri.reconstruction.job import Asked
     from ambient_mri.reconstruction.products import Choices
 
     choices = Choices("cpu", None, ("nifti",), None)
-    given = (tiny_bundle, tmp_path, "one-step", choices, Missing(), frozenset({"kspace"}), None)
+    given = Asked(tiny_bundle, tmp_path, "one-step", choices, Missing(), frozenset({"kspace"}), None, "flat")
     with pytest.raises(InputError, match="a worker finds another model here"):
         batch._shared(given, "of yesterday")
