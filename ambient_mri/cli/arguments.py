@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ambient_mri.errors import InputError
@@ -21,6 +22,13 @@ class Commands(Protocol):
     """Where a command is added: what `ArgumentParser.add_subparsers` gives."""
 
     def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser: ...
+
+
+def bundle(text: str) -> Path:
+    """A folder, or the name of a model that the package carries."""
+    from ambient_mri.prior.shipped import located
+
+    return located(text)
 
 
 def positive(text: str) -> float:

@@ -11,6 +11,7 @@ from ambient_mri.cli.arguments import (
     POSTERIOR,
     Commands,
     accelerations,
+    bundle,
     common,
     count,
     device,
@@ -28,7 +29,7 @@ from ambient_mri.cli.arguments import (
 def add(commands: Commands) -> None:
     add = commands.add_parser("reconstruct", help="k-space or damaged images to NIfTI, HDF5, DICOM and PNG")
     add.set_defaults(run=reconstruct)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
     add.add_argument(
@@ -50,7 +51,7 @@ def add(commands: Commands) -> None:
 
     add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
     add.set_defaults(run=evaluate)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("--data", required=True, metavar="SPEC")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
@@ -65,7 +66,7 @@ def add(commands: Commands) -> None:
 
     add = commands.add_parser("calibrate", help="make standard deviations of posterior samples mean what they say")
     add.set_defaults(run=calibrate)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="gets configs/calibration.json")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help="gets configs/calibration.json")
     add.add_argument("--data", required=True, metavar="SPEC", help="fitted on its validation split, checked on test")
     add.add_argument("--method", choices=POSTERIOR, default="a-fill", help="default: %(default)s")
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices of each split")
