@@ -13,16 +13,17 @@ export OMP_NUM_THREADS ?= $(shell nproc)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd,pacs,cluster]'
 	touch $@
 
-demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, evaluate
+demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, evaluate, audit
 	$(BIN)/ambient-mri train --data brain_demo --preset tiny --minutes $(DEMO_MINUTES) --seed 0 --out $(DEMO)/train
 	$(BIN)/ambient-mri sample $(DEMO)/train/bundle -n 16 --out $(DEMO)/samples
 	$(BIN)/ambient-mri data simulate brain_demo --coils 4 --acceleration 4 --noise 0.02 --limit 2 --out $(DEMO)/scans
 	$(BIN)/ambient-mri reconstruct $(DEMO)/train/bundle $(DEMO)/scans/*.h5 --out $(DEMO)/reconstructions
 	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 --tuning-slices 16 \
 	    --json $(DEMO)/evaluation.json --html $(DEMO)/evaluation.html
+	$(BIN)/ambient-mri audit $(DEMO)/train/bundle --data brain_demo --level quick --out $(DEMO)/audit
 	@echo; echo 'Pictures and pages:'
 	@find $(DEMO) -name '*.png' -o -name '*.html' | sort | sed 's|^|  |'
 

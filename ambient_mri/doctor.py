@@ -25,7 +25,8 @@ REQUIRED = (
 OPTIONAL = {
     "dicom": ("pydicom", "DICOM in and out"),
     "mrd": ("ismrmrd", "ISMRMRD raw data"),
-    "cluster": ("submitit", "trainings on a Slurm cluster"),
+    "pacs": ("pynetdicom", "archives by DIMSE and DICOMweb"),
+    "cluster": ("distributed", "batches on Dask and Slurm"),
     "tracking": ("mlflow-skinny", "MLflow experiment tracking"),
     "docs": ("mkdocs", "building the documentation"),
     "dev": ("pytest", "running the tests"),

@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 # A room imports from itself and from those before it.
 ROOMS = (
     "errors", "files", "fourier", "operators", "solvers", "patterns", "corruption", "coils", "measurement", "pictures",
-    "data", "prior", "sampling", "reconstruction", "audit", "report", "doctor", "cli", "__main__",
+    "data", "prior", "sampling", "reconstruction", "pacs", "generation", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
-    "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic", "safetensors", "scipy", "sigpy", "skimage",
-    "tensorboard", "torch", "yaml",
+    "dicomweb_client", "distributed", "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic",
+    "pydicom", "pynetdicom", "requests", "safetensors", "scipy", "sigpy", "skimage", "tensorboard", "torch", "yaml",
 )  # fmt: skip
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}
 LIGHT = ("__init__", "__main__", "cli", "doctor")

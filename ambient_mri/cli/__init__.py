@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.cli import data, reconstruction, training
+from ambient_mri.cli import audit, data, generation, pacs, reconstruction, training
 from ambient_mri.cli.arguments import say
 from ambient_mri.errors import InputError, PartlyDone
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ambient-mri {ambient_mri.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (training, reconstruction, data):
+    for room in (training, reconstruction, generation, audit, data, pacs):
         room.add(commands)
     add = commands.add_parser("doctor", help="versions, device, threads, optional parts, data found")
     add.set_defaults(run=doctor)

@@ -39,6 +39,7 @@ def add(commands: Commands) -> None:
         "--missing", type=missing_value, metavar="V", help="value of missing pixels, nan, or padding (DICOM)"
     )
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
+    add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
     add.add_argument("--method", choices=METHODS + POSTERIOR, default="one-step", help="default: %(default)s")
     add.add_argument("--strength", type=positive, metavar="S", help="default: the bundle's, or from the noise")
     samples(add)
@@ -77,8 +78,9 @@ def reconstruct(arguments: argparse.Namespace) -> int:
 
     results = run(
         arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
-        device=device(arguments.device), formats=arguments.format,
+        device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
         missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
+        cluster=arguments.cluster,
         sampling=sampling(arguments, (arguments.method,)),
     )  # fmt: skip
     for result in results:

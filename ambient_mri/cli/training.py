@@ -1,4 +1,4 @@
-"""`train` and `sample`."""
+"""`train`, `refine` and `sample`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from ambient_mri.cli.arguments import Commands, common, count, device, positive
 
 PRESETS = ("tiny", "small", "base")
-TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive")
+PROPER_SAMPLERS = ("dds", "mmps")
+TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive", "ambientgan")
 
 
 def add(commands: Commands) -> None:
@@ -24,11 +25,24 @@ def add(commands: Commands) -> None:
         "--method",
         choices=TRAINING_METHODS,
         default="ambient",
-        help="ambient, or what it is compared with: ssdu (unrolled, no noise levels), naive (no D), unweighted",
+        help="ambient, or what it is compared with: ssdu (unrolled), naive (no D), unweighted, ambientgan",
     )
     add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
+    common(add)
+
+    add = commands.add_parser("refine", help="an ambient prior into a proper one, by EM; the same command resumes")
+    add.set_defaults(run=refine)
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", required=True, metavar="SPEC", help="what the bundle was trained on")
+    add.add_argument("--out", type=Path, default=Path("runs/refine"), metavar="DIR", help="default: %(default)s")
+    add.add_argument("--laps", type=count, default=4, metavar="N", help="default: %(default)s")
+    add.add_argument("--minutes", type=positive, metavar="M", help="training a lap, default: 10")
+    add.add_argument("--steps", type=count, metavar="N", help="training a lap")
+    add.add_argument("--sampler", choices=PROPER_SAMPLERS, default="dds", help="from the second lap on, default: dds")
+    add.add_argument("--nfe", type=count, metavar="N", help="evaluations a sample, default: the sampler's")
+    add.add_argument("--samples", type=count, default=1, metavar="K", help="a scan, default: %(default)s")
     common(add)
 
     add = commands.add_parser("sample", help="draw images from a trained prior")
@@ -64,6 +78,28 @@ def train(arguments: argparse.Namespace) -> int:
         bundle = run(options, preview)
         if os.environ.get("RANK", "0") == "0":
             print(bundle)
+    return 0
+
+
+def refine(arguments: argparse.Namespace) -> int:
+    from ambient_mri.prior.refinement import RefineOptions
+    from ambient_mri.prior.refinement import refine as run
+    from ambient_mri.reconstruction.imputation import posterior
+
+    options = RefineOptions(
+        bundle=arguments.bundle,
+        data=arguments.data,
+        out=arguments.out,
+        laps=arguments.laps,
+        minutes=arguments.minutes,
+        steps=arguments.steps,
+        sampler=arguments.sampler,
+        nfe=arguments.nfe,
+        samples=arguments.samples,
+        seed=arguments.seed,
+        device=device(arguments.device),
+    )
+    print(run(options, posterior(options.samples, options.nfe)))
     return 0
 
 

@@ -25,7 +25,8 @@ from ambient_mri.data.dataset import Scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
 from ambient_mri.patterns import EmpiricalLines
-from ambient_mri.prior.card import Card, CardComponent
+from ambient_mri.prior.ambientgan import AdversarialLearner
+from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Summary
 from ambient_mri.prior.network import architecture, build_network
@@ -52,8 +53,28 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
         If it is not one, or is damaged.
     """
     path = Path(path)
+    card = load_card(path)
+    if card.method == ADVERSARIAL:
+        raise InputError("an AmbientGAN draws images, but neither denoises nor reconstructs", where=str(path),
+                         remedy="Use it with `ambient-mri sample`; for the rest give a diffusion model")  # fmt: skip
+    sizes = architecture(card.preset)
+    network = build_network(sizes)
+    load_weights(path, network)
+    network.eval().requires_grad_(False)
+    precision = {"bfloat16": torch.bfloat16}.get(card.precision, torch.float32)
+    return Bundle(AmbientPrior(network.to(device), precision), card, path)
+
+
+def load_card(path: Path) -> Card:
+    """What a bundle says about its model.
+
+    Raises
+    ------
+    InputError
+        If it is not a bundle, or its card cannot be read.
+    """
     try:
-        card = Card.model_validate_json((path / CARD).read_text())
+        return Card.model_validate_json((path / CARD).read_text())
     except FileNotFoundError as problem:
         raise InputError("no model bundle here (configs/card.json is missing)", where=str(path),
                          remedy="Give the `bundle` folder that `ambient-mri train` printed") from problem  # fmt: skip
@@ -61,12 +82,6 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
         first = str(problem).replace("\n", " ")[:160]
         raise InputError(f"the model card cannot be read: {first}", where=str(path / CARD),
                          remedy="Train again, or use the version that wrote it") from problem  # fmt: skip
-    sizes = architecture(card.preset)
-    network = build_network(sizes)
-    load_weights(path, network)
-    network.eval().requires_grad_(False)
-    precision = {"bfloat16": torch.bfloat16}.get(card.precision, torch.float32)
-    return Bundle(AmbientPrior(network.to(device), precision), card, path)
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
@@ -92,9 +107,9 @@ def load_weights(path: Path, network: nn.Module) -> None:
 
 def save_bundle(
     path: Path, learner: Learner, spec: DataSpec, scans: Scans, identity: dict[str, Any],
-    summary: Summary, answer: Identifiability,
+    summary: Summary | None, answer: Identifiability,
 ) -> None:  # fmt: skip
-    """Write the averaged weights and everything that describes them; each file is replaced at once."""
+    """Write the averaged weights of a training and everything that describes them."""
     first, law = scans[0], scans.pattern()
     noise_std = float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean())
     card = Card(
@@ -106,15 +121,23 @@ def save_bundle(
         method=identity["method"], seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60,
         precision=identity["precision"], initialised_from=identity["init"], identifiability=answer.explain(),
         # λ weighs the noise of a sample against the squared error of the network's image
-        consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0),
-        withheld_nmse=(summary.nmse, summary.low, summary.high), mixture=_mixture(spec, scans),
+        consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0) if summary is not None else 1.0,
+        withheld_nmse=(summary.nmse, summary.low, summary.high) if summary is not None else None,
+        mixture=_mixture(spec, scans),
     )  # fmt: skip
-    weights = {name: value.detach().cpu().contiguous() for name, value in learner.average.state_dict().items()}
+    average: nn.Module = learner.average
+    write_bundle(path, card, learner.average.generator if isinstance(learner, AdversarialLearner) else average)
+
+
+def write_bundle(path: Path, card: Card, network: nn.Module) -> None:
+    """Write weights and what describes them; each file is replaced at once, the card last."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     files.write(path / WEIGHTS, save(weights))
     files.write(path / "docs/README.md", card.markdown())
-    files.write(path / "LICENSE", f"Weights: as the data allow. Data: {spec.licence}\n")
+    files.write(path / "LICENSE", f"Weights: as the data allow. Data: {card.licence}\n")
     files.write(path / "configs/metadata.json", _json(card.metadata()))
-    files.write(path / "configs/inference.json", _json(_inference()))
+    if card.method != ADVERSARIAL:
+        files.write(path / "configs/inference.json", _json(_inference()))
     files.write(path / CARD, card.model_dump_json(indent=1) + "\n")
 
 

@@ -17,6 +17,7 @@ from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
+from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.checkpoint import LOG
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.objective import withheld_error
@@ -45,6 +46,13 @@ class Summary:
     high: float
     error: float
     scans: int
+
+
+def summarise(error: Tensor, energy: Tensor, step: int) -> Summary:
+    """From squared errors and energies `(n,)`, one a scan, of `objective.withheld_error`."""
+    nmse = float(error.mean() / energy.mean())
+    spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
+    return Summary(step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error))
 
 
 class Monitor:
@@ -76,8 +84,15 @@ class Monitor:
                         learner.seconds / learner.step, 100 * min(progress, 1), _duration(left))  # fmt: skip
 
     @torch.no_grad()
-    def validate(self, learner: Learner) -> Summary:
-        """Error on withheld measurements of the validation patients, and pictures of a few of them."""
+    def validate(self, learner: Learner) -> Summary | None:
+        """Error on withheld measurements of the validation patients, and pictures of a few of them.
+
+        Of a generator, which predicts nothing: only pictures.
+        """
+        if isinstance(learner, AdversarialLearner):
+            rngs = [stream(self.seed, -4, i) for i in range(PICTURES)]
+            self._write(learner.step, learner.average.generator.draw(rngs), columns=PICTURES)
+            return None
         prior = learner.prior
         errors, energies = [], []
         for index, batch in enumerate(self.batches):
@@ -88,12 +103,8 @@ class Monitor:
             error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)
             errors.append(error.cpu())
             energies.append(energy.cpu())
-        error, energy = torch.cat(errors), torch.cat(energies)
-        nmse = float(error.mean() / energy.mean())
-        spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
-        summary = Summary(
-            learner.step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error)
-        )
+        summary = summarise(torch.cat(errors), torch.cat(energies), learner.step)
+        nmse = summary.nmse
         self._log({"step": learner.step, "withheld_nmse": nmse, "low": summary.low, "high": summary.high})
         self.writer.add_scalar("withheld_nmse", nmse, learner.step)
         logger.info("step %d  error on withheld measurements %.4f (95 %% %.4f to %.4f) of their energy, %d slices",
@@ -106,8 +117,11 @@ class Monitor:
             return
         batch = self.batches[0][:PICTURES].to(next(learner.average.parameters()).device)
         rows = self.preview(learner.prior, batch, self.law)
-        shown = [enlarged(grey(image)) for image in rows.flatten(0, 2).abs().float().cpu().numpy()]
-        write_png(self.folder / "pictures" / f"step_{learner.step:06d}.png", sheet(shown, columns=len(batch)))
+        self._write(learner.step, rows.flatten(0, 1), columns=len(batch))
+
+    def _write(self, step: int, images: Tensor, columns: int) -> None:
+        shown = [enlarged(grey(image)) for image in images.flatten(0, 1).abs().float().cpu().numpy()]
+        write_png(self.folder / "pictures" / f"step_{step:06d}.png", sheet(shown, columns=columns))
 
     def _log(self, entry: dict[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,9 @@ from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
+from ambient_mri.prior.ambientgan import AdversarialLearner, Adversaries
 from ambient_mri.prior.bundle import load_weights, save_bundle
+from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Monitor, Preview
@@ -55,8 +57,8 @@ class TrainOptions:
         Bundle whose weights training starts from.
     method
         "ambient"; for comparison only: "ssdu" (the same cascade as a self-supervised unrolled network: every draw at
-        σ_y, judged on what D hid; Yaman et al. 2020, weighted as in Millard and Chiew 2023), "naive" (D absent) and
-        "unweighted" (no inverse-probability weights).
+        σ_y, judged on what D hid; Yaman et al. 2020, weighted as in Millard and Chiew 2023), "naive" (D absent),
+        "unweighted" (no inverse-probability weights) and "ambientgan" (a generator, see `prior.ambientgan`).
     """
 
     data: str
@@ -98,7 +100,7 @@ def dry_run(options: TrainOptions) -> list[str]:
         As `train`.
     """
     spec, scans, answer = _prepare(options)
-    network = build_network(architecture(options.preset), options.seed)
+    network = _learner(options, scans, _Process(0, 1)).network
     patients = len({scans.patient(i) for i in range(len(scans))})
     size = sum(p.numel() for p in network.parameters()) / 1e6
     return [
@@ -124,13 +126,9 @@ def train(options: TrainOptions, preview: Preview | None = None) -> Path:
     process = _Process.join(options.device)
     spec, scans, answer = _prepare(options)
     logger.info("%s", answer.explain())
-    sizes = architecture(options.preset)
-    network = build_network(sizes, options.seed).to(options.device)
-    if options.init is not None:
-        load_weights(options.init, network)
+    learner = _learner(options, scans, process)
     if process.rank == 0:
         settle(options.out, _identity(options, spec))
-    learner = Learner.start(network, _precision(options))
     if resume(options.out, learner) if process.rank == 0 or process.world > 1 else False:
         logger.info("resumed at step %d after %.1f minutes", learner.step, learner.seconds / 60)
     if process.world > 1:
@@ -160,6 +158,20 @@ def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
     if answer.refused and options.method == "ambient":
         raise InputError(answer.explain(), where=f"{spec.name}: acquisition.pattern")
     return spec, scans, answer
+
+
+def _learner(options: TrainOptions, scans: Scans, process: _Process) -> Learner:
+    """What the method trains, at its first step."""
+    if options.method == ADVERSARIAL:
+        if process.world > 1 or options.init is not None:
+            raise InputError("AmbientGAN trains in one process, from random weights", where="--method ambientgan",
+                             remedy="Leave torchrun and --init out")  # fmt: skip
+        adversaries = Adversaries(options.preset, scans.image_shape, options.seed).to(options.device)
+        return AdversarialLearner.begin(adversaries, options.seed)
+    network = build_network(architecture(options.preset), options.seed).to(options.device)
+    if options.init is not None:
+        load_weights(options.init, network)
+    return Learner.start(network, _precision(options))
 
 
 def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Process, monitor: Monitor | None) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from ambient_mri.files import is_disk_full
 from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.cases import Case, find_cases
+from ambient_mri.reconstruction.cluster import Entry, connected, local_device, spread
 from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.export.dicom import Derivation
 from ambient_mri.reconstruction.manifest import Manifest, content_sha256, settings_key
@@ -74,6 +77,7 @@ def reconstruct(
     formats: Sequence[str] = ("nifti", "hdf5"),
     missing: Missing | None = None,
     fail_fast: bool = False,
+    cluster: str | None = None,
     progress: Callable[[str], None] = LOG.info,
 ) -> list[Result]:
     """Reconstruct undersampled k-space and restore damaged images into `out`: `outputs.names`, and `manifest.json`.
@@ -97,6 +101,8 @@ def reconstruct(
         Which pixels of images are missing; its mask file is also what was measured for BART's k-space.
     fail_fast
         Stop at the first case that fails.
+    cluster
+        Dask's scheduler or a Slurm profile, see `cluster.connected`; None: this process does it all.
     progress
         Called with one line a case: what became of it, and the time left.
 
@@ -107,8 +113,14 @@ def reconstruct(
         case failed, with what was wrong with each; what the others gave is kept (`PartlyDone`).
     """
     choices, missing = Choices(device, strength, outputs.checked(formats), None), missing or Missing()
-    cases, problems = find_cases([Path(file) for file in files], missing.mask)
-    job = _Job(bundle_path, Path(out), method, choices, missing, {case.domain for case in cases}, sampling)
+    paths, out = [Path(file) for file in files], Path(out)
+    if cluster is not None:  # workers may run in another folder
+        paths, out = [path.absolute() for path in paths], out.absolute()
+        bundle_path = None if bundle_path is None else Path(bundle_path).absolute()
+        missing = missing if missing.mask is None else replace(missing, mask=missing.mask.absolute())
+    cases, problems = find_cases(paths, missing.mask)
+    given = (bundle_path, out, method, choices, missing, frozenset(case.domain for case in cases), sampling)
+    job = _Job(*given)
     count, started = len(cases) + len(problems), time.perf_counter()
     results: list[Result] = []
     failures: list[str] = []
@@ -121,17 +133,12 @@ def reconstruct(
 
     for problem in problems:
         failed(str(problem))
-    for case in cases:
-        try:
-            result = job.run(case)
-        except Exception as problem:
-            if is_disk_full(problem):  # no other case would fare better
-                raise
-            LOG.debug("%s failed", case.path, exc_info=True)
-            expected = isinstance(problem, InputError | OSError)
-            # what an unexpected exception says may quote a header
-            failed(str(problem) if expected else f"{case.path}: unexpected {type(problem).__name__}")
+    outcomes = _here(job, cases) if cluster is None else _elsewhere(cluster, job, given, cases, progress)
+    for case, outcome in outcomes:
+        if isinstance(outcome, str):
+            failed(outcome)
             continue
+        result = job.result(case, outcome)
         results.append(result)
         for warning in result.warnings:
             progress(f"warning: {case.path}: {warning}")
@@ -147,14 +154,56 @@ def reconstruct(
     return results
 
 
+def _here(job: _Job, cases: Sequence[Case]) -> Iterator[tuple[Case, Entry | str]]:
+    """What became of each case, in this process."""
+    for case in cases:
+        yield case, job.attempt(case)
+
+
+def _elsewhere(
+    address: str, job: _Job, given: tuple[Any, ...], cases: Sequence[Case], progress: Callable[[str], None]
+) -> Iterator[tuple[Case, Entry | str]]:
+    """What became of each case, on the workers of a cluster; what is done already is not sent there."""
+    left = []
+    for case in cases:
+        entry = job.done(case)
+        if entry is None:
+            left.append(case)
+        else:
+            yield case, entry
+    if left:
+        with connected(address, progress) as client:
+            yield from spread(client, partial(_on_worker, given, str(job.settings["bundle_sha256"])), left)
+
+
+@lru_cache(maxsize=1)
+def _shared(given: tuple[Any, ...], weights: str) -> _Job:
+    """The job of a worker: weights trained anew under the same name are another job."""
+    job = _Job(*given)
+    if job.settings["bundle_sha256"] != weights:
+        raise InputError("a worker finds another model here", where=str(given[0]), remedy="Use a shared file system")
+    return job
+
+
+_LOADING = Lock()
+
+
+def _on_worker(given: tuple[Any, ...], weights: str, case: Case) -> Entry | str:
+    """One case in a process that is a worker: it loads the model for its first case of a batch."""
+    with _LOADING:
+        job = _shared(given, weights)
+    return job.attempt(case)
+
+
 class _Job:
     """Everything that the cases of a batch share."""
 
     def __init__(
         self, bundle_path: Path | str | None, out: Path, method: str, choices: Choices, missing: Missing,
-        domains: set[str], sampling: Sampling | None,
+        domains: frozenset[str], sampling: Sampling | None,
     ) -> None:  # fmt: skip
         """Load the model, and refuse what no case could use."""
+        choices = replace(choices, device=local_device(choices.device))
         if domains == {"kspace"} and not methods.applies(method, "kspace"):
             raise InputError(f"{method} does not reconstruct k-space", where="method", remedy="Choose one-step or tv")
         bundle, weights = None, ""
@@ -180,20 +229,45 @@ class _Job:
         self._several = method in methods.POSTERIOR and (sampling is None or sampling.samples > 1)
         self._manifest = Manifest(out)
 
-    def run(self, case: Case) -> Result:
+    def attempt(self, case: Case) -> Entry | str:
+        """Its entry in the manifest, from before or new; or what failed, in a sentence."""
+        try:
+            return self.done(case) or self._made_and_written(case)
+        except Exception as problem:
+            if is_disk_full(problem):  # no other case would fare better
+                raise
+            LOG.debug("%s failed", case.path, exc_info=True)
+            expected = isinstance(problem, InputError | OSError)
+            # what an unexpected exception says may quote a header
+            return str(problem) if expected else f"{case.path}: unexpected {type(problem).__name__}"
+
+    def done(self, case: Case) -> Entry | None:
+        """Its entry of the manifest, if it is done."""
+        if case.name not in self._manifest.entries:
+            return None
+        entry = self._manifest.done(case.name, self._key(case.sha256()))
+        return None if entry is None else dict(entry)
+
+    def result(self, case: Case, entry: Entry) -> Result:
+        """What is told of an entry; a new one goes into the manifest."""
+        skipped = self._manifest.entries.get(case.name) == entry
+        if not skipped:
+            self._manifest.record(case.name, entry)
+        paths = tuple(self.out / name for name in entry["outputs"])
+        return Result(case.path, paths, entry["slices"], float(entry["seconds"]), skipped, tuple(entry["warnings"]))
+
+    def _key(self, source_sha256: str) -> str:
+        asked = {"formats": self.choices.formats, "missing": _said(self.missing)}
+        return settings_key({**self.settings, **asked, "source_sha256": source_sha256})
+
+    def _made_and_written(self, case: Case) -> Entry:
         """One case, from its files to its outputs."""
         started = time.perf_counter()
         volume, restored = case.volume, case.domain == "image"
         source_sha256 = case.sha256()
-        asked = {"formats": self.choices.formats, "missing": _said(self.missing)}
-        key = settings_key({**self.settings, **asked, "source_sha256": source_sha256})
         names = outputs.names(
             case.name, self.choices.formats, restored=restored, sampled=self._several and not restored
         )
-        paths = tuple(self.out / name for name in names)
-        entry = self._manifest.done(case.name, key)
-        if entry is not None:
-            return Result(case.path, paths, len(volume), float(entry["seconds"]), True, tuple(entry["warnings"]))
         card = self.choices.card
         if not methods.applies(self.method, case.domain):
             raise InputError(f"{self.method} does not apply to {case.domain} data", where=str(case.path))
@@ -220,9 +294,8 @@ class _Job:
         )  # fmt: skip
         outputs.write(self.out, case.name, product, self.choices.formats, facts, derivation)
         seconds = time.perf_counter() - started
-        record = {"key": key, **facts, "warnings": list(warnings), "outputs": list(names), "slices": len(volume)}
-        self._manifest.record(case.name, {**record, "seconds": round(seconds, 3)})
-        return Result(case.path, paths, len(volume), seconds, False, warnings)
+        record = {"key": self._key(source_sha256), **facts, "warnings": list(warnings), "outputs": list(names)}
+        return {**record, "slices": len(volume), "seconds": round(seconds, 3)}
 
     def _made(self, case: Case) -> Made:
         if case.domain == "kspace":

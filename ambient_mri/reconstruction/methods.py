@@ -105,10 +105,11 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
 
 def _one_step(bundle: Bundle | None) -> Reconstruct:
     from ambient_mri.sampling.one_step import one_step
+    from ambient_mri.sampling.proper import ambient_network
 
     if bundle is None:
         raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior, default = bundle.prior, bundle.card.consistency
+    prior, default = ambient_network(bundle), bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         with torch.inference_mode():
@@ -128,9 +129,11 @@ def _posterior(method: str, bundle: Bundle | None, sampling: Sampling | None) ->
 
 def _one_step_tv(bundle: Bundle | None) -> Reconstruct:
     """One evaluation; then the solve that also asks for edges, with the model card's weight of the network's image."""
+    from ambient_mri.sampling.proper import ambient_network
+
     if bundle is None:
         raise InputError("one-step-tv needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior, consistency = bundle.prior, bundle.card.consistency
+    prior, consistency = ambient_network(bundle), bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         from ambient_mri.sampling.one_step import one_step

@@ -15,7 +15,7 @@ from ambient_mri.sampling.annealing import affordable, schedule
 from ambient_mri.sampling.ensemble import Ensemble, Sampler, ensemble
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import SIGMA_MAX
-from ambient_mri.sampling.proper import Ambient, proper_prior
+from ambient_mri.sampling.proper import Ambient, ambient_network, proper_prior
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
@@ -107,8 +107,11 @@ class Posterior:
                 where=str(bundle.path), remedy="Use one-step, or a model trained with --method ambient",
             )  # fmt: skip
         self.method, self.kind, self.sampling = method, kind, sampling
-        self.prior: object = Ambient(bundle.prior, a_fill.completed(bundle.card.pattern())) if kind.ambient else None
-        self.prior = self.prior or proper_prior(bundle)
+        self.prior: object
+        if kind.ambient:
+            self.prior = Ambient(ambient_network(bundle), a_fill.completed(bundle.card.pattern()))
+        else:
+            self.prior = proper_prior(bundle)
         self.low = max(bundle.card.noise_std, LOWEST_SIGMA)
         self.strength = bundle.card.consistency if method == "a-fill" else 1.0
         self.nfe = kind.nfe if sampling.nfe is None else sampling.nfe

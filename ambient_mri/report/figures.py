@@ -62,7 +62,7 @@ def interval_chart(title: str, unit: str, groups: Sequence[str], series: Sequenc
         return top + (height - top - bottom) * (high - value) / (high - low)
 
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - 10}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for group, label in enumerate(groups):
@@ -86,7 +86,7 @@ def interval_chart(title: str, unit: str, groups: Sequence[str], series: Sequenc
     return "".join([*parts, f'<text x="4" y="{top}">{escape(unit)}</text></svg>'])
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """About five round numbers between `low` and `high`."""
     rough = (high - low) / 5
     power = 10.0 ** np.floor(np.log10(rough))

@@ -62,15 +62,15 @@ def _body(evaluation: Evaluation) -> list[str]:
     return [line for part in parts for line in part(evaluation)]
 
 
-def document(title: str, lines: Sequence[str]) -> str:
-    """A whole page around the `lines` of its body: no script, nothing fetched."""
+def document(title: str, body: Sequence[str], style: str = "") -> str:
+    """A whole page around `body`: no script may run in it and nothing is fetched."""
     return "\n".join([
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'\">",
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-        *lines,
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>",
+        *body,
         "</main>\n</body>\n</html>\n",
     ])  # fmt: skip
 

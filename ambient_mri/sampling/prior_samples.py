@@ -6,7 +6,7 @@ conditional mean (Aali et al. 2025). Samples are therefore less diverse than the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +15,16 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri import files
+from ambient_mri.corruption import Corruption
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
-from ambient_mri.prior.bundle import load_bundle
-from ambient_mri.prior.card import Card
+from ambient_mri.prior.bundle import load_bundle, load_card
+from ambient_mri.prior.card import ADVERSARIAL, Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
+from ambient_mri.sampling.generated import load_generator
 from ambient_mri.sampling.noise import draws
+from ambient_mri.sampling.proper import is_proper, whole_images
 
 SIGMA_MAX, RHO = 20.0, 7.0
 
@@ -82,10 +85,15 @@ def heun(
 
 
 def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
-    """Ã for each sample: the training law of A thinned by D, with simulated birdcage coils where there are several."""
+    """Ã for each sample, as in training: the law of A thinned by D, and birdcage coils where there are several.
+
+    Of a proper prior everything is shown; a model that was trained without D has A itself.
+    """
     from ambient_mri.data.simulation import birdcage_maps
 
     shape = card.image_shape
+    if is_proper(card):
+        return whole_images(shape, len(rngs), coils=card.coils > 1)
     encoding: Encoding
     if card.acquisition.domain == "image":
         encoding = Identity()
@@ -93,6 +101,8 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
         encoding = Fourier()
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
+    if card.method == "naive":
+        return Corruption(card.pattern()).draw(encoding, shape, rngs)
     return card.further().fresh(encoding, shape, rngs)
 
 
@@ -101,18 +111,28 @@ def sample_to_folder(
     device: str = "cpu",
 ) -> Path:  # fmt: skip
     """Draw `count` images; writes `samples.npy` `(count, y, x)` complex64 and `samples.png`, returns `out`."""
-    bundle = load_bundle(bundle_path, device)
-    low = max(bundle.card.noise_std, LOWEST_SIGMA)
+    draw = _drawer(bundle_path, steps, device)
     images = []
     for start in range(0, count, batch_size):
-        rngs = [stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]
-        given = draw_given(bundle.card, rngs)
         with torch.inference_mode():
-            images.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low))
-    samples = torch.cat(images)
-    array = samples[:, 0].cpu().numpy()
+            images.append(draw([stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]).cpu())
+    array = torch.cat(images)[:, 0].numpy()
     with files.replacing(out / "samples.npy") as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
     shown = [enlarged(grey(magnitude)) for magnitude in np.abs(array)]
     write_png(out / "samples.png", sheet(shown, columns=max(int(len(shown) ** 0.5), 1)))
     return out
+
+
+def _drawer(bundle_path: Path, steps: int, device: str) -> Callable[[Sequence[Generator]], Tensor]:
+    """What draws one image a generator of randomness, `(b, 1, y, x)`, from a bundle of either kind."""
+    if load_card(bundle_path).method == ADVERSARIAL:
+        return load_generator(bundle_path, device).draw
+    bundle = load_bundle(bundle_path, device)
+    low = max(bundle.card.noise_std, LOWEST_SIGMA)
+
+    def draw(rngs: Sequence[Generator]) -> Tensor:
+        given = draw_given(bundle.card, rngs)
+        return heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low)
+
+    return draw

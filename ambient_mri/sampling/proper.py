@@ -16,11 +16,10 @@ from torch import Generator, Tensor
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.prior.bundle import Bundle
-from ambient_mri.prior.card import Card
+from ambient_mri.prior.card import REFINED, Card
 from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.sampling.observation import Observation
 
-REFINED = "refined"
 REMEDY = (
     "Use one-step, a-fill or a-dps, refine the model into a proper prior by EM (`ambient-mri refine`), or train on "
     "fully sampled scans without further corruption (`ambient-mri train --method naive` and a fully_sampled SPEC)"
@@ -69,9 +68,15 @@ class WholeImages:
     coils: bool
 
     def expect(self, x: Tensor, sigma: Tensor) -> Tensor:
-        everything = torch.ones(1, 1, *x.shape[-2:], dtype=torch.bool, device=x.device)
-        encoding = Sense(everything.to(x.dtype)) if self.coils else Identity()
-        return self.prior.denoise(x, sigma, Masked(encoding, everything.expand(len(x), -1, -1, -1)))
+        shape = (int(x.shape[-2]), int(x.shape[-1]))
+        return self.prior.denoise(x, sigma, whole_images(shape, len(x), coils=self.coils, device=x.device))
+
+
+def whole_images(shape: tuple[int, int], count: int, *, coils: bool, device: torch.device | str = "cpu") -> Masked:
+    """The operator of `count` images of which everything is measured; see `WholeImages` for `coils`."""
+    shown = torch.ones(1, 1, *shape, dtype=torch.bool, device=device)
+    encoding = Sense(shown.to(torch.complex64)) if coils else Identity()
+    return Masked(encoding, shown.expand(count, -1, -1, -1))
 
 
 def is_proper(card: Card) -> bool:
@@ -95,6 +100,22 @@ def proper_prior(bundle: Bundle) -> WholeImages:
             where=str(bundle.path), remedy=REMEDY,
         )  # fmt: skip
     return WholeImages(bundle.prior, bundle.card.coils > 1)
+
+
+def ambient_network(bundle: Bundle) -> Prior:
+    """The model of a bundle as one that is asked about what a mask shows.
+
+    Raises
+    ------
+    InputError
+        If it was refined: it has been trained on whole images since, and no longer knows masks.
+    """
+    if bundle.card.method == REFINED:
+        raise InputError(
+            "a refined model knows E[x | x_t] of whole images, and this method asks about masked ones",
+            where=str(bundle.path), remedy="Use dds, mmps, ddrm or dps, or the ambient model that was refined",
+        )  # fmt: skip
+    return bundle.prior
 
 
 def require_proper(prior: object, sampler: str) -> Proper:

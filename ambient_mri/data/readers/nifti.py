@@ -88,6 +88,12 @@ def middle(path: Path) -> int:
     return int(image.shape[_axes(image)[0]]) // 2
 
 
+def slice_count(path: Path) -> int:
+    """How many axial slices a volume has."""
+    image = _load(path)
+    return int(image.shape[_axes(image)[0]])
+
+
 def resized_affine(affine: Tensor, shape: tuple[int, int], size: int) -> Tensor:
     """The affine after `images.resized` of a slice of `shape`."""
     top, left = padding(shape)

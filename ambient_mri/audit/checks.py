@@ -1,0 +1,69 @@
+"""The gates of an audit, filled from its material: planted copies, controls, placebo."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ambient_mri.audit import embedder, gates, generator, planting, power, scoring
+from ambient_mri.audit.augmentation import noisy, rotated
+from ambient_mri.audit.cohort import equal_rows
+from ambient_mri.audit.material import Material
+from ambient_mri.audit.results import Dose, GateResult
+from ambient_mri.audit.search import Features
+from ambient_mri.prior.steps import stream
+
+Array = npt.NDArray[np.float64]
+
+
+def planted_copies(state: Material, bar: float) -> list[Dose]:
+    """What becomes of copies of training slices, of every kind; `bar` is the highest score of a hold-out patient."""
+    rng = stream(state.options.seed, -30, 0)
+    planted = planting.plant(state.train.pictures, state.hold.pictures, state.level.copies, rng)
+
+    def embed(copies: Tensor) -> Features:
+        return embedder.embed(state.network, state.see(generator.normalised(copies.to(torch.complex64)), 2))
+
+    return planting.dose_response(planted, embed, state.features[0], state.train.patients, bar)
+
+
+def checks_of(state: Material, t1: scoring.Scores, limits: power.Sensitivity, doses: list[Dose]) -> list[GateResult]:
+    """All gates."""
+    train, hold, _ = state.features
+    rows = [equal_rows(side, state.slices) for side in state.sides]
+    of_train, of_hold = (features[own] for features, own in zip((train, hold), rows, strict=True))
+    between = (between_patients(of_train, of_hold, state.slices), between_patients(of_hold, of_hold, state.slices))
+    found = [
+        gates.told_apart(
+            gates.patient_means(train, state.train.patients), gates.patient_means(hold, state.hold.patients),
+            state.rng(1),
+        ),
+        gates.placebo(t1.hold, state.rng(2)),
+        gates.posing(*between, state.rng(3)),
+        gates.planted(*planting.recall(doses)),
+        _positive_control(state, limits),
+    ]  # fmt: skip
+    return [GateResult(**vars(gate)) for gate in found]
+
+
+def between_patients(rows: Features, columns: Features, slices: int) -> Array:
+    """Largest similarity between two patients who have `slices` consecutive rows each, `(patients, patients)`."""
+    largest = [(rows[i : i + slices] @ columns.T).max(0) for i in range(0, len(rows), slices)]
+    return np.asarray(np.stack(largest).reshape(len(largest), -1, slices).max(2), np.float64)
+
+
+def _positive_control(state: Material, limits: power.Sensitivity) -> gates.Gate:
+    """T1 on the samples after copies of a few training patients, lightly turned and noisy, were hidden among them."""
+    names = list(dict.fromkeys(state.train.patients))
+    copied = min(2 * (limits.least_patients or len(names)), len(names))
+    rng = stream(state.options.seed, -31, 0)
+    chosen = {names[i] for i in torch.randperm(len(names), generator=rng)[:copied].tolist()}
+    rows = [i for i, patient in enumerate(state.train.patients) if patient in chosen]
+    changed = noisy(rotated(state.train.pictures[rows], rng), rng)
+    copies = embedder.embed(state.network, state.see(generator.normalised(changed.to(torch.complex64)), 3))
+    among = np.concatenate([state.features[2], copies])
+    train, hold = (scoring.closest_samples(features, among) for features in state.features[:2])
+    scores = scoring.score_patients(train, hold, state.sides, state.slices, state.options.seed)
+    return gates.positive_control(scores.compared().p_value, copied)

@@ -1,0 +1,139 @@
+"""Checks of the audit itself: if one fails, what the tests say is not to be believed, and the verdict is INVALID."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ambient_mri.audit.exchangeability import exchangeability
+from ambient_mri.audit.membership import auc
+from ambient_mri.audit.multiplicity import clopper_pearson
+
+Array = npt.NDArray[np.float64]
+LEVEL = 0.05
+SPLITS, GATE_LEVEL = 20, 0.01
+"""Random splits of a placebo, and the error that it may have: an innocent cohort fails one time in a hundred."""
+RECALL = 0.95
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check.
+
+    Parameters
+    ----------
+    statistic, low, high
+        What was measured and its interval.
+    requirement
+        What had to hold, for people.
+    """
+
+    name: str
+    passed: bool
+    statistic: float
+    low: float
+    high: float
+    requirement: str
+
+
+def patient_means(features: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
+    """Mean feature vector of every patient, in the order of their first slice."""
+    names, who = list(dict.fromkeys(patients)), np.asarray(patients)
+    return np.stack([features[who == name].mean(0) for name in names]).astype(np.float64)
+
+
+def told_apart(train: Array, hold: Array, rng: np.random.Generator, *, folds: int = 5, permutations: int = 400) -> Gate:
+    """Can training and hold-out patients be told apart without any generator? Then they are not exchangeable.
+
+    A ridge classifier on patients' mean features, scored on patients it did not see. The interval is that of 98 % of
+    the AUCs under permuted labels, laid around the one observed.
+    """
+    x = np.concatenate([train, hold])
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
+    n, dimensions = x.shape
+    fold = rng.permutation(n) % folds
+    # predictions are linear in the labels: one matrix serves all permutations
+    hat = np.zeros((n, n))
+    for k in range(folds):
+        seen, left = fold != k, fold == k
+        gram = x[seen].T @ x[seen] + dimensions * np.eye(dimensions)
+        hat[np.ix_(left, seen)] = x[left] @ np.linalg.solve(gram, x[seen].T)
+    labels = np.concatenate([np.ones(len(train)), np.zeros(len(hold))])
+
+    def score(given: Array) -> float:
+        centred = np.zeros(n)
+        for k in range(folds):  # the mean label of a fold's training must not leak into its own scores
+            seen, left = fold != k, fold == k
+            centred[left] = hat[np.ix_(left, seen)] @ (given[seen] - given[seen].mean())
+        return auc(centred[given == 0], centred[given == 1])
+
+    observed = score(labels)
+    null = np.array([score(rng.permutation(labels)) for _ in range(permutations)])
+    low, high = observed - np.quantile(null, [0.99, 0.01]) + 0.5
+    return Gate(
+        "training and hold-out patients cannot be told apart without the generator", bool(low <= 0.5), observed,
+        float(low), float(high), "AUC interval covers .5 or lies below",
+    )  # fmt: skip
+
+
+def placebo(hold: Array, rng: np.random.Generator) -> Gate:
+    """One half of the hold-out patients in the role of training patients: nobody copied them.
+
+    Parameters
+    ----------
+    hold
+        c_p of hold-out patients.
+    """
+    p_values = []
+    for _ in range(SPLITS):
+        order = rng.permutation(hold)
+        p_values.append(exchangeability(order[: len(order) // 2], order[len(order) // 2 :]).p_value)
+    return _no_alarm("placebo: hold-out patients against each other", p_values)
+
+
+def posing(train_by_patient: Array, hold_by_patient: Array, rng: np.random.Generator) -> Gate:
+    """Half of the hold-out patients in the role of samples: they copy nobody, unless a patient is on both sides.
+
+    Parameters
+    ----------
+    train_by_patient, hold_by_patient
+        Largest similarity between patients, `(P_t, P_h)` and `(P_h, P_h)`.
+    """
+    p_values, count = [], len(hold_by_patient)
+    for _ in range(SPLITS):
+        order = rng.permutation(count)
+        actors, others = order[: count // 2], order[count // 2 :]
+        train, hold = train_by_patient[:, actors].max(1), hold_by_patient[np.ix_(others, actors)].max(1)
+        p_values.append(exchangeability(train, hold).p_value)
+    return _no_alarm("hold-out slices in the role of samples", p_values)
+
+
+def _no_alarm(name: str, p_values: Sequence[float]) -> Gate:
+    """Twice the median of p-values is a p-value, however they depend on each other (Rüger 1978).
+
+    The splits share a cohort, so the share of them that rejects may be far from the nominal one by chance alone.
+    """
+    hits = sum(p < LEVEL for p in p_values)
+    low, high = clopper_pearson(hits, len(p_values))
+    combined = min(2 * float(np.median(p_values)), 1.0)
+    requirement = f"share of {len(p_values)} splits that reject at {LEVEL:g}; all together p ≥ {GATE_LEVEL:g}"
+    return Gate(name, combined >= GATE_LEVEL, hits / len(p_values), low, high, requirement)
+
+
+def planted(found: int, copies: int) -> Gate:
+    """Exact and mildly changed copies of training slices are recognised."""
+    low, high = clopper_pearson(found, copies)
+    share = found / max(copies, 1)
+    name = "planted copies (exact, rotated, flipped, shifted, gamma, blurred, noisy) are recognised"
+    return Gate(name, share >= RECALL, share, low, high, f"recall of at least {RECALL:.0%}")
+
+
+def positive_control(p_value: float, copied: int) -> Gate:
+    """Samples among which copies of `copied` training patients were hidden have to be detected by T1."""
+    return Gate(
+        f"a generator that copies {copied} patients is detected", p_value < LEVEL, p_value, p_value, p_value,
+        f"p < {LEVEL:g} with copies hidden among the samples",
+    )  # fmt: skip

@@ -1,0 +1,238 @@
+"""What an audit works on: scans, samples, an embedder. Everything that costs time is kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ambient_mri
+from ambient_mri import files
+from ambient_mri.audit import embedder, generator, power
+from ambient_mri.audit.cohort import Side, only, open_side, seen_through, views, with_content
+from ambient_mri.audit.duplicates import anatomy, near_duplicates
+from ambient_mri.audit.exchangeability import common_count
+from ambient_mri.audit.levels import Level, level_of
+from ambient_mri.audit.search import Features
+from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.prior.bundle import Bundle, load_bundle
+from ambient_mri.prior.steps import stream
+
+Progress = Callable[[str], None]
+LEARNED_FROM = 20_000
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """One audit.
+
+    Parameters
+    ----------
+    bundle
+        The model; None where `pictures` are audited.
+    data
+        The spec that the model learned from: its training part is what may be given away, validation and test are
+        the hold-out.
+    out
+        Folder of the results; intermediate ones are kept in `out/work`.
+    pictures
+        Samples of somebody else's generator: files and folders.
+    level
+        "quick", "standard" or "full".
+    access
+        "samples": only what the generator emits; "model": the denoiser too (T4).
+    scans
+        "measured": the corrupted scans alone; "images": EVALUATION ACCESS to the images behind a simulation.
+    """
+
+    bundle: Path | None
+    data: str
+    out: Path
+    pictures: tuple[Path, ...] = ()
+    level: str = "quick"
+    access: str = "model"
+    scans: str = "measured"
+    seed: int = 0
+    device: str = "cpu"
+
+    def command(self) -> str:
+        """The command line that repeats it."""
+        words = ["ambient-mri", "audit"] + ([] if self.bundle is None else [str(self.bundle)])
+        words += ["--data", self.data, "--out", str(self.out), "--level", self.level]
+        words += ["--access", self.access] if self.bundle is not None else []
+        words += ["--scans", self.scans] if self.scans != "measured" else []
+        words += ["--seed", str(self.seed)]
+        words += ["--samples", *map(str, self.pictures)] if self.pictures else []
+        return shlex.join(words)
+
+
+@dataclass
+class Material:
+    """What is at hand while an audit runs.
+
+    Parameters
+    ----------
+    images
+        Samples `(m, 1, y, x)` complex64, each at root mean square .5.
+    dropped
+        Samples left out for showing next to nothing.
+    across, within
+        Pairs of patients who look like one: one on each side (their hold-out scans are left out), or on the same side.
+    slices
+        How many slices of each patient are compared.
+
+    Attributes
+    ----------
+    samples
+        Pictures of `images`, made as those of the scans are.
+    features
+        Of training, hold-out and samples.
+    """
+
+    options: AuditOptions
+    spec: DataSpec
+    level: Level
+    bundle: Bundle | None
+    progress: Progress
+    train: Side
+    hold: Side
+    images: Tensor
+    network: embedder.Embedder
+    dropped: int
+    across: int
+    within: int
+    slices: int
+    samples: Tensor = field(init=False)
+    features: tuple[Features, Features, Features] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.samples = self.see(self.images, 1)
+        self.features = (
+            embedder.embed(self.network, self.train.pictures),
+            embedder.embed(self.network, self.hold.pictures),
+            embedder.embed(self.network, self.samples),
+        )
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Training and hold-out."""
+        return self.train, self.hold
+
+    def see(self, images: Tensor, purpose: int) -> Tensor:
+        """Pictures of images as those of the scans were made."""
+        if self.options.scans == "images":
+            return images.abs()
+        pool = (*self.train.scans, *self.hold.scans)
+        return seen_through(images, pool, [stream(self.options.seed, -20 - purpose, i) for i in range(len(images))])
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """Randomness of one purpose."""
+        return np.random.default_rng([self.options.seed, 100 + purpose])
+
+    def patients(self) -> tuple[int, int]:
+        """How many training and hold-out patients have enough slices."""
+        train, hold = (
+            int((np.unique(np.asarray(side.patients), return_counts=True)[1] >= self.slices).sum())
+            for side in self.sides
+        )
+        return train, hold
+
+
+def prepare(options: AuditOptions, progress: Progress) -> Material:
+    """Read, draw, deduplicate, train the embedder: everything that is kept between runs."""
+    name, level = level_of(options.level)
+    spec = load_spec(options.data)
+    bundle = None if options.bundle is None else load_bundle(options.bundle, options.device)
+    _settle(options, spec)
+    progress(f"audit at level {name}: {level}")
+    train = open_side(spec, ("train",), options.scans, level.slices, progress)
+    hold = open_side(spec, ("validation", "test"), options.scans, level.slices, progress)
+    shape = train.scans[0].image_shape
+    given = None if bundle is not None else generator.read(options.pictures, shape, 10 * level.samples)
+    count = level.samples if given is None else len(given)
+    sizes = len(set(train.patients)), len(set(hold.patients))
+    progress("this audit: " + "; ".join(power.describe(power.sensitivity(count, *sizes))))
+    if bundle is not None:
+        folder, steps = options.out / "work", level.sampler_steps
+        drawn = generator.draw(bundle, count, folder, steps=steps, seed=options.seed, progress=progress)
+    else:
+        assert given is not None
+        drawn = given
+    if tuple(drawn.shape[-2:]) != shape:
+        raise InputError(
+            f"samples of {tuple(drawn.shape[-2:])} and scans of {shape}", where=spec.name,
+            remedy="Audit against the spec that the model learned from",
+        )  # fmt: skip
+    kept = with_content(drawn.abs())
+    if len(kept) < 50:
+        raise InputError(
+            f"{len(kept)} samples: too few to say anything", where="--samples", remedy="Give some hundreds or more"
+        )
+    images = generator.normalised(drawn[kept])
+    network = _embedder(options, level, spec, train, hold, progress)
+
+    twice = near_duplicates(anatomy(torch.cat([train.pictures, hold.pictures])), (*train.patients, *hold.patients))
+    across = [pair for pair in twice if (pair.first < len(train)) != (pair.second < len(train))]
+    both_sides = set(train.patients) & set(hold.patients)
+    twins = {hold.patients[pair.second - len(train)] for pair in across} | both_sides
+    clean_hold = only(hold, [row for row, patient in enumerate(hold.patients) if patient not in twins])
+    slices = common_count((*train.patients, *clean_hold.patients))
+    return Material(
+        options, spec, level, bundle, progress, train, clean_hold, images, network, len(drawn) - len(kept),
+        len(across) + len(both_sides), len(twice) - len(across), slices,
+    )  # fmt: skip
+
+
+def _settle(options: AuditOptions, spec: DataSpec) -> None:
+    """One folder, one audit: intermediate results are only taken up by the command that made them."""
+    identity = {
+        "version": ambient_mri.__version__, "level": options.level, "scans": options.scans, "seed": options.seed,
+        "data_sha256": spec.sha256, "subject_sha256": subject_sha256(options),
+    }  # fmt: skip
+    path = options.out / "work" / "audit.json"
+    text = json.dumps(identity, indent=1, sort_keys=True) + "\n"
+    if path.exists() and path.read_text("utf-8") != text:
+        raise InputError(
+            "another audit is kept here", where=str(options.out), remedy="Choose another --out, or delete the folder"
+        )
+    files.write(path, text)
+
+
+def subject_sha256(options: AuditOptions) -> str:
+    if options.bundle is None:
+        return generator.sha256(options.pictures)
+    weights = options.bundle / "models" / "model.safetensors"
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _embedder(
+    options: AuditOptions, level: Level, spec: DataSpec, train: Side, hold: Side, progress: Progress
+) -> embedder.Embedder:
+    path = options.out / "work" / "embedder.safetensors"
+    if path.exists():
+        return embedder.load_embedder(path)
+    law = None if options.scans == "images" else spec.further()
+
+    def note(step: int, loss: float) -> None:
+        if (step + 1) % 50 == 0:
+            progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}")
+
+    shown = [only(side, _some(len(side), options.seed)) for side in (train, hold)]
+    pictures = torch.cat([views(side, law, options.seed) for side in shown], 1)
+    network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), progress=note)
+    embedder.save_embedder(path, network)
+    return network
+
+
+def _some(count: int, seed: int) -> list[int]:
+    """At most 20 000 slices of a side, at random: enough to learn from."""
+    return torch.randperm(count, generator=stream(seed, -13, count))[:LEARNED_FROM].sort().values.tolist()

@@ -1,0 +1,98 @@
+"""T2: is a sample nearer to one training patient than chance brings samples to patients whom the training never saw?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ambient_mri.audit.search import Features, nearest
+
+Array = npt.NDArray[np.float64]
+CARLINI_NEIGHBOURS = 50
+
+
+@dataclass(frozen=True)
+class PairEvidence:
+    """For every sample, its nearest slice in a base and how exceptional that is.
+
+    Parameters
+    ----------
+    nearest
+        Row of the nearest slice.
+    similarity
+        Its cosine.
+    ratio
+        d₁/d₂: distance to it over the distance to the nearest slice of *another* patient. Neighbouring slices of the
+        same patient would hide a copy.
+    carlini
+        ℓ = d₁ / (½ · mean of the 50 smallest distances) (Carlini et al. 2023, eq. 1).
+    """
+
+    nearest: npt.NDArray[np.int64]
+    similarity: Array
+    ratio: Array
+    carlini: Array
+
+
+def pair_evidence(samples: Features, base: Features, patients: Sequence[str], device: str = "cpu") -> PairEvidence:
+    """Distances are Euclidean on unit features, √(2 - 2 cos).
+
+    Parameters
+    ----------
+    samples, base
+        Rows of length 1.
+    patients
+        Whose each row of the base is.
+    """
+    codes = np.unique(np.asarray(patients), return_inverse=True)[1]
+    most = int(np.bincount(codes).max())
+    k = min(max(CARLINI_NEIGHBOURS, most + 1), len(base))
+    found = nearest(samples, base, k, device)
+    distance = np.sqrt(np.maximum(2 - 2 * found.similarity, 0))
+    other = codes[found.index] != codes[found.index[:, :1]]
+    place = np.where(other.any(1), other.argmax(1), k - 1)
+    second = distance[np.arange(len(distance)), place]
+    first = distance[:, 0]
+    spread = distance[:, :CARLINI_NEIGHBOURS].mean(1) / 2
+    return PairEvidence(
+        found.index[:, 0], found.similarity[:, 0], first / np.maximum(second, 1e-12), first / np.maximum(spread, 1e-12)
+    )
+
+
+def pair_threshold(ratios: Array, rate: float = 1e-3) -> float:
+    """Samples with d₁/d₂ below this are flagged: among hold-out patients that happens to at most `rate` of them.
+
+    With fewer than 1/`rate` samples the rate cannot be resolved; the threshold is then the smallest hold-out ratio.
+    """
+    ordered = np.sort(ratios)
+    return float(ordered[int(np.floor(rate * len(ordered)))])
+
+
+def equal_folds(patients: Sequence[str], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    """Rows of the base dealt out by patient into folds of `size` patients; the last fold may be smaller.
+
+    The nearest of more slices is nearer: training folds are as large as the hold-out that they are compared with.
+    """
+    names = np.asarray(patients)
+    order = rng.permutation(np.unique(names))
+    return [np.flatnonzero(np.isin(names, order[i : i + size])) for i in range(0, len(order), size)]
+
+
+def published_rule(train: Array, hold: Array, quantile: float = 0.95) -> float:
+    """Share of training slices that the published rule flags; kept to show why it is not used.
+
+    The threshold is a quantile of the similarity between training slices and their nearest hold-out slice, and is
+    compared with the similarity to the nearest of m samples. With n hold-out slices it flags 1 - .95^(m/n) of an
+    innocent training set.
+
+    Parameters
+    ----------
+    train
+        For each training slice, its largest similarity to any sample.
+    hold
+        For each training slice, its largest similarity to any hold-out slice.
+    """
+    return float((train > np.quantile(hold, quantile)).mean())

@@ -1,0 +1,114 @@
+"""`audit`: from a bundle (or pictures) and a data spec to a result. The same command resumes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+import ambient_mri
+from ambient_mri import files
+from ambient_mri.audit import account, planting, power, scoring
+from ambient_mri.audit.annex import Annex, annex_of
+from ambient_mri.audit.checks import checks_of, planted_copies
+from ambient_mri.audit.cohort import equal_rows, fingerprint
+from ambient_mri.audit.levels import level_of
+from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
+from ambient_mri.audit.membership import Membership, by_patient, membership, withheld_errors
+from ambient_mri.audit.quality import quality, spectrum
+from ambient_mri.audit.results import AuditResult
+from ambient_mri.audit.similarity import Whitening
+from ambient_mri.audit.verdict import verdict
+
+__all__ = ["AuditOptions", "audit"]
+
+
+def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tuple[AuditResult, Annex]:
+    """Run every test; returns the result, free of pictures and names, and the annex, which has both.
+
+    Raises
+    ------
+    InputError
+        If the bundle, the data or the pictures cannot be used, or `options.out` holds another audit.
+    """
+    state = prepare(options, progress)
+    limits = power.sensitivity(len(state.images), *state.patients())
+    slices, found = state.features[:2], state.features[2]
+    closest_train, closest_hold = (scoring.closest_samples(features, found, options.device) for features in slices)
+    t1 = scoring.score_patients(closest_train, closest_hold, state.sides, state.slices, options.seed)
+    doses = planted_copies(state, float(t1.hold.max()))
+    checks = checks_of(state, t1, limits, doses)
+    looks = quality(spectrum(state.samples), spectrum(state.hold.pictures))
+    pairs = scoring.scan_pairs(found, *slices, state.sides, options.seed)
+    progress("T1, T2 and the checks are done; comparing in measured space")
+
+    mean = state.hold.pictures.mean(0, keepdim=True).to(torch.complex64)
+    whitening = Whitening.of(state.hold.batches())
+    measured_train, measured_hold = (
+        scoring.closest_in_measured_space(side, state.images, mean, whitening, progress) for side in state.sides
+    )
+    t3 = scoring.score_patients(measured_train, measured_hold, state.sides, state.slices, options.seed)
+    t4 = _membership(state, whitening) if account.access_of(state) == "model" else None
+
+    tests = account.tests_of(t1.compared(), t3.compared(), t4, state.patients())
+    joint = scoring.joint(t1, t3).compared()
+    named = [name for name, is_named in zip(t1.names, joint.named, strict=True) if is_named]
+    limits = power.sensitivity(
+        len(state.images), *state.patients(), recall=planting.standing_out(doses), hits=pairs.summary.flagged_samples
+    )
+    answer = verdict(
+        checks, tests, len(named), account.quality_of(looks), limits,
+        pairs=pairs.summary, pair_p_value=pairs.p_value,
+    )  # fmt: skip
+    salt = hashlib.sha256(f"{options.seed}/{fingerprint(state.sides)}".encode()).hexdigest()
+    annex = annex_of(
+        state.sides, state.samples, state.images, (closest_train, measured_train), pairs, named, salt
+    )  # fmt: skip
+    result = AuditResult(
+        version=ambient_mri.__version__,
+        verdict=answer.word,
+        sentences=answer.sentences,
+        subject=account.subject_of(state),
+        data=account.data_of(state),
+        access=account.access_of(state),
+        level=level_of(options.level)[0],
+        seed=options.seed,
+        gates=tuple(checks),
+        tests=tests,
+        detections=account.detections_of(t1.names, joint, salt, t1.compared(), t3.compared()),
+        pairs=pairs.summary,
+        membership=account.membership_of(t4),
+        duplicates_across=state.across,
+        duplicates_within=state.within,
+        quality=account.quality_of(looks),
+        limits=account.limits_of(limits),
+        curves=account.curves_of(t1, t3, pairs, t4, state.level, doses),
+        blind_share=account.blind_share(state),
+        limitations=account.limitations_of(state, looks),
+        artefacts=account.artefacts_of(options),
+        command=options.command(),
+    )
+    return result, annex
+
+
+def _membership(state: Material, whitening: Whitening) -> Membership:
+    """T4 on the same number of patients of each side, kept in the folder of the audit."""
+    assert state.bundle is not None
+    tables = []
+    for side, name in zip(state.sides, ("train", "hold"), strict=True):
+        path = state.options.out / "work" / f"withheld-{name}.npy"
+        rows = equal_rows(side, state.slices, state.level.membership_patients)
+        if path.exists():
+            errors = np.load(path, allow_pickle=False)
+        else:
+            state.progress(f"predicting withheld measurements of {len(rows)} slices ({name})")
+            errors = withheld_errors(
+                state.bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
+                state.spec.further(), whitening, state.level.noise_levels, seed=state.options.seed,
+                draws=state.level.draws,
+            )  # fmt: skip
+            with files.replacing(path) as temporary, temporary.open("wb") as file:
+                np.save(file, errors, allow_pickle=False)
+        tables.append(by_patient(errors, [side.patients[row] for row in rows]))
+    return membership(tables[0], tables[1], state.rng(4))

@@ -1,0 +1,162 @@
+"""From features and scans to patients' scores: what T1, T2 and T3 are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ambient_mri.audit.cohort import Side
+from ambient_mri.audit.exchangeability import Exchangeability, exchangeability, patient_scores
+from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
+from ambient_mri.audit.results import Pairs
+from ambient_mri.audit.search import Features, nearest
+from ambient_mri.audit.similarity import RANKED_AGAIN, Whitening, measured_similarity
+from ambient_mri.measurement import Measurement
+
+Array = npt.NDArray[np.float64]
+PAIR_RATE = 1e-3
+IMAGES = 2048
+
+
+@dataclass(frozen=True)
+class Closest:
+    """For each slice of a side, its most similar sample and how similar that is."""
+
+    sample: npt.NDArray[np.int64]
+    similarity: Array
+
+
+def closest_samples(slices: Features, samples: Features, device: str = "cpu") -> Closest:
+    """By cosine of features."""
+    found = nearest(slices, samples, 1, device)
+    return Closest(found.index[:, 0], found.similarity[:, 0])
+
+
+def closest_in_measured_space(
+    side: Side, samples: Tensor, mean: Tensor, whitening: Whitening,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Closest:  # fmt: skip
+    """By whitened similarity in what each scan measured (T3), of samples and their mirror images.
+
+    What all patients share, the mean image of the hold-out, is taken off on both sides: y - A μ and g - μ.
+
+    Parameters
+    ----------
+    samples
+        `(m, 1, y, x)` complex, at root mean square .5.
+    mean
+        μ, `(1, 1, y, x)`.
+    """
+    index, best, done = [], [], 0
+    again = max(RANKED_AGAIN * IMAGES // max(2 * len(samples), IMAGES), 8)
+    for batch in side.batches():
+        scans = _less_mean(batch, mean)
+        nearest_image, highest = np.zeros(len(batch), np.int64), np.full(len(batch), -1.0)
+        for first in range(0, len(samples), IMAGES // 2):
+            part = samples[first : first + IMAGES // 2]
+            rho = measured_similarity(scans, torch.cat([part, part.flip(-1)]) - mean, whitening, again=again)
+            higher = rho.max(1) > highest
+            nearest_image[higher] = first + rho.argmax(1)[higher] % len(part)
+            highest = np.maximum(highest, rho.max(1))
+        index.append(nearest_image)
+        best.append(highest)
+        done += len(batch)
+        if done % 160 < len(batch):
+            progress(f"compared {done} of {len(side)} scans in measured space")
+    return Closest(np.concatenate(index), np.concatenate(best))
+
+
+def _less_mean(batch: Measurement, mean: Tensor) -> Measurement:
+    rest = batch.without_unmeasured()
+    return replace(rest, y=rest.y - batch.operator().forward(mean.expand(len(batch), -1, -1, -1)))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """c_p of training patients, whose `names` are in the same order, and of hold-out patients."""
+
+    names: list[str]
+    train: Array
+    hold: Array
+
+    def compared(self) -> Exchangeability:
+        """T1, or T3."""
+        return exchangeability(self.train, self.hold)
+
+
+def score_patients(train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int) -> Scores:
+    """From slices to patients, `slices` of each."""
+    rng = np.random.default_rng([seed, 1])
+    names, train_scores = patient_scores(train.similarity, sides[0].patients, slices, rng)
+    _, hold_scores = patient_scores(hold.similarity, sides[1].patients, slices, rng)
+    return Scores(names, train_scores, hold_scores)
+
+
+def joint(*scores: Scores) -> Scores:
+    """The larger of several scores of the same patients, each in units of its spread over all patients.
+
+    Median and spread are those of training and hold-out patients pooled, so that exchangeable scores stay so.
+    """
+    train, hold = [], []
+    for one in scores:
+        pooled = np.concatenate([one.train, one.hold])
+        low, centre, high = np.quantile(pooled, [0.25, 0.5, 0.75])
+        train.append((one.train - centre) / max(high - low, 1e-9))
+        hold.append((one.hold - centre) / max(high - low, 1e-9))
+    return Scores(scores[0].names, np.max(train, 0), np.max(hold, 0))
+
+
+@dataclass(frozen=True)
+class PairScan:
+    """T2: flagged (sample, training row, d₁/d₂), and similarities to equal numbers of patients.
+
+    `beside` is the hold-out row nearest to each sample.
+    """
+
+    summary: Pairs
+    flagged: list[tuple[int, int, float]]
+    nearest_train: Array
+    nearest_hold: Array
+    beside: npt.NDArray[np.int64]
+    p_value: float
+
+
+def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[Side, Side], seed: int) -> PairScan:
+    """Compare every sample with equally many hold-out patients and, fold by fold, training patients."""
+    from scipy.stats import binom
+
+    rng = np.random.default_rng([seed, 2])
+    size = min(len(set(side.patients)) for side in sides)
+    known = equal_folds(sides[1].patients, size, rng)[0]
+    control = pair_evidence(samples, hold[known], [sides[1].patients[row] for row in known])
+    rate = max(PAIR_RATE, 1 / len(samples))
+    threshold = pair_threshold(control.ratio, rate)
+    folds = equal_folds(sides[0].patients, size, rng)
+    flagged: list[tuple[int, int, float]] = []
+    carlini, first = np.inf, np.zeros(0)
+    for rows in folds:
+        if len({sides[0].patients[row] for row in rows}) < 2:
+            continue
+        found = pair_evidence(samples, train[rows], [sides[0].patients[row] for row in rows])
+        flagged += [(int(j), int(rows[found.nearest[j]]), float(found.ratio[j]))
+                    for j in np.flatnonzero(found.ratio < threshold)]  # fmt: skip
+        carlini = min(carlini, float(found.carlini.min()))
+        first = found.similarity if not len(first) else first
+    patients = {sides[0].patients[row] for _, row, _ in flagged}
+    share = len(set(sides[0].patients)) / size  # of training patients to each of the control
+    allowed = int(np.sum(control.ratio <= threshold))  # hold-out samples up to the threshold
+    # among equally exceptional pairs each is the hold-out's with chance 1/(1 + share)
+    p_value = float(binom.cdf(allowed - 1, len(patients) + allowed - 1, 1 / (1 + share))) if patients else 1.0
+    summary = Pairs(
+        threshold=threshold, rate=rate, flagged_samples=len({j for j, _, _ in flagged}),
+        flagged_patients=len(patients), expected_patients=share * allowed,
+        carlini_smallest=(carlini, float(control.carlini.min())),
+    )  # fmt: skip
+    return PairScan(
+        summary, sorted(flagged, key=lambda pair: pair[2]), first, control.similarity, known[control.nearest], p_value
+    )

@@ -1,0 +1,98 @@
+"""`audit` and `audit compare`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ambient_mri import files
+from ambient_mri.cli.arguments import Commands, common, say
+from ambient_mri.errors import InputError
+
+if TYPE_CHECKING:
+    from ambient_mri.audit.results import AuditResult
+
+USAGE = """%(prog)s BUNDLE --data SPEC --out DIR [options]
+       %(prog)s --samples FILE [FILE ...] --data SPEC --out DIR [options]
+       %(prog)s compare A.json B.json [--out FILE.html]"""
+
+
+def add(commands: Commands) -> None:
+    add = commands.add_parser("audit", help="does the prior give away its training patients? or: audit compare A B")
+    add.usage = USAGE
+    add.set_defaults(run=audit)
+    what = "a trained bundle; or `compare` and two or more audit.json"
+    add.add_argument("subject", nargs="*", metavar="BUNDLE", help=what)
+    add.add_argument("--data", metavar="SPEC", help="the data spec that the model learned from")
+    add.add_argument("--out", type=Path, metavar="DIR", help="report.html, audit.json, annex.html (restricted)")
+    add.add_argument(
+        "--level", choices=("quick", "standard", "full"), default="quick", help="how much is done, default: %(default)s"
+    )
+    access = "samples: what it emits; model: also what it predicts; default: %(default)s"
+    add.add_argument("--access", choices=("samples", "model"), default="model", help=access)
+    scans = "measured: the corrupted scans alone; images: those behind a simulation; default: %(default)s"
+    add.add_argument("--scans", choices=("measured", "images"), default="measured", help=scans)
+    pictures = "pictures of another generator: PNG, JPEG, NPY, NIfTI, folders; no bundle needed"
+    add.add_argument("--samples", type=Path, nargs="+", default=(), metavar="FILE", help=pictures)
+    common(add)
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    if arguments.subject[:1] == ["compare"]:
+        return compare([Path(name) for name in arguments.subject[1:]], arguments.out)
+    from ambient_mri.audit.run import AuditOptions
+    from ambient_mri.audit.run import audit as run
+    from ambient_mri.cli.arguments import device
+    from ambient_mri.report import annex_page, audit_page, audit_text
+
+    if len(arguments.subject) + bool(arguments.samples) != 1:
+        raise InputError("give either one bundle or --samples", where="audit", remedy="See `ambient-mri audit --help`")
+    for flag in ("data", "out"):
+        if getattr(arguments, flag) is None:
+            raise InputError("is needed", where=f"--{flag}", remedy="See `ambient-mri audit --help`")
+    options = AuditOptions(
+        bundle=Path(arguments.subject[0]) if arguments.subject else None,
+        data=arguments.data,
+        out=arguments.out,
+        pictures=tuple(arguments.samples),
+        level=arguments.level,
+        access=arguments.access if arguments.subject else "samples",
+        scans=arguments.scans,
+        seed=arguments.seed,
+        device=device(arguments.device),
+    )
+    result, annex = run(options, say)
+    print(audit_text(result))
+    print(files.write(options.out / "audit.json", result.to_json()))
+    print(files.write(options.out / "report.html", audit_page(result)))
+    for path in (
+        files.write(options.out / "annex.html", annex_page(result, annex)),
+        files.write(options.out / "annex_key.csv", "".join(f"{who},{scan}\n" for who, scan in annex.key)),
+    ):
+        path.chmod(0o600)  # pictures and names of patients
+        print(f"{path} (restricted)")
+    return 0
+
+
+def compare(paths: list[Path], out: Path | None) -> int:
+    from ambient_mri.report import comparison_page, comparison_text
+
+    if len(paths) < 2:
+        raise InputError("needs two or more audit.json", where="audit compare", remedy="Run `ambient-mri audit` first")
+    results = [_read(path) for path in paths]
+    names = [str(path) for path in paths]
+    print(comparison_text(names, results))
+    if out is not None:
+        print(files.write(out, comparison_page(names, results)))
+    return 0
+
+
+def _read(path: Path) -> AuditResult:
+    from ambient_mri.audit.results import AuditResult
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError("cannot be read", where=str(path), remedy="Give the audit.json of an audit") from problem
+    return AuditResult.from_json(text, str(path))

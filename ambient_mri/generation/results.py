@@ -1,0 +1,84 @@
+"""What a comparison of samples found: plain data, as JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ambient_mri.errors import InputError
+
+FORMAT = "ambient-mri generation 1"
+METRICS = ("frechet", "kernel", "sliced_wasserstein", "spectrum_db", "precision", "recall")
+HIGHER_IS_BETTER = ("precision", "recall")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and its standard error over patients of the real set (and samples)."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set of images beside the real ones; `figures` by the names in `METRICS`."""
+
+    name: str
+    count: int
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every figure, the floor, and what is needed to repeat it.
+
+    Parameters
+    ----------
+    simulated
+        Whether the measurements of the data set are simulated; the real images are those behind them.
+    real, patients
+        Unseen real images that all sets are compared with, and how many patients they are of.
+    floor
+        Other real images, as many as each set has: what a perfect generator would get.
+    """
+
+    data: str
+    data_sha256: str
+    simulated: bool
+    split: str
+    real: int
+    patients: int
+    embedding: str
+    dimensions: int
+    seed: int
+    command: str
+    floor: Row
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self) | {"format": FORMAT}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Comparison:
+        """What `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If the text is something else.
+        """
+        try:
+            values = json.loads(text)
+            if values.pop("format") != FORMAT:
+                raise KeyError("format")
+            floor, rows = _row(values.pop("floor")), tuple(map(_row, values.pop("rows")))
+            return cls(**values, floor=floor, rows=rows)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError("not the JSON of a comparison of samples", remedy="Give what `--json` wrote") from None
+
+
+def _row(values: dict[str, Any]) -> Row:
+    return Row(values["name"], values["count"], {key: Figure(**one) for key, one in values["figures"].items()})

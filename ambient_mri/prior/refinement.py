@@ -1,0 +1,230 @@
+"""`refine`: an ambient model into a proper prior E[x | x_t], by expectation maximisation (Rozet et al. 2024).
+
+E-step: posterior samples of every training scan under the current model. M-step: ordinary denoising training (Karras et
+al. 2022) on them. Whatever the model says of what a scan did not measure is confronted with all other scans, so laps
+converge to the distribution behind the measurements; started from the ambient model a few suffice. A model that learns
+from its own samples can also lose diversity: every lap records it.
+
+A folder for each lap holds the images of the E-step, the checkpoint of the M-step and the bundle. What is there is not
+done again, so the same command resumes, and more laps continue.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient_mri import files
+from ambient_mri.data.dataset import Scans, open_scans
+from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
+from ambient_mri.prior.bundle import CARD, WEIGHTS, Bundle, load_bundle, load_weights, write_bundle
+from ambient_mri.prior.card import REFINED, Lap
+from ambient_mri.prior.checkpoint import settle
+from ambient_mri.prior.diversity import IMAGES, diversity
+from ambient_mri.prior.imputed import Imputed
+from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.maximisation import Length, maximise
+from ambient_mri.prior.monitor import SCANS, Summary, summarise
+from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.objective import withheld_error
+from ambient_mri.prior.steps import stream
+
+logger = logging.getLogger("ambient_mri.refinement")
+
+AMBIENT_SAMPLER = "a-fill"
+HELD_OUT_BATCH = 16
+
+Posterior = Callable[[Bundle, str, Measurement, int], Tensor]
+"""(model, sampler, scans, seed) → posterior samples `(b, K, y, x)`; `reconstruction.imputation.posterior` is one."""
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """One refinement.
+
+    Parameters
+    ----------
+    bundle
+        The model to start from: an ambient one, or a refined one.
+    data
+        Name or path of the spec that it was trained on.
+    laps
+        E-steps, each with its M-step.
+    minutes, steps
+        Length of each M-step: whichever comes first; neither means 10 minutes.
+    sampler, nfe
+        What draws posterior samples of a proper prior, from the second lap on; `a-fill` draws those of the ambient one.
+        None: the sampler's own number of evaluations.
+    samples
+        Posterior samples of each scan.
+    """
+
+    bundle: Path
+    data: str
+    out: Path
+    laps: int = 4
+    minutes: float | None = None
+    steps: int | None = None
+    sampler: str = "dds"
+    nfe: int | None = None
+    samples: int = 1
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def length(self) -> Length:
+        return Length(self.minutes, self.steps)
+
+
+def refine(options: RefineOptions, posterior: Posterior) -> Path:
+    """Run the laps that are not there yet; returns the folder of the refined bundle.
+
+    Raises
+    ------
+    InputError
+        If the bundle or the data cannot be used together, or `options.out` holds another refinement.
+    """
+    spec = load_spec(options.data)
+    scans = open_scans(spec, "train")
+    model = load_bundle(options.bundle, options.device)
+    _fits(model, spec, scans)
+    settle(options.out, _identity(options, spec))
+    for lap in range(options.laps):
+        folder = options.out / f"lap_{lap:02d}"
+        if not (folder / "bundle" / CARD).exists():
+            logger.info("lap %d of %d", lap + 1, options.laps)
+            _lap(options, lap, folder, model, spec, scans, posterior)
+        model = load_bundle(folder / "bundle", options.device)
+        logger.info("lap %d done: %s", lap + 1, _said(model.card.refinement[-1]))
+    bundle = options.out / "bundle"
+    for file in sorted(path for path in model.path.rglob("*") if path.is_file()):
+        files.write(bundle / file.relative_to(model.path), file.read_bytes())
+    return bundle
+
+
+def _lap(
+    options: RefineOptions, lap: int, folder: Path, model: Bundle, spec: DataSpec, scans: Scans, posterior: Posterior
+) -> None:
+    sampler = options.sampler if model.card.method == REFINED else AMBIENT_SAMPLER
+    seed = stream(options.seed, -6, lap).initial_seed()
+    card = model.card
+    images = Imputed(folder / "images", scans, options.samples, card.coils > 1)
+    images.fill(lambda batch: posterior(model, sampler, batch, seed), options.device)
+    facts = _once(folder / "e_step.json", lambda: _facts(images, model, sampler, spec, scans, posterior, seed, options))
+
+    network = build_network(architecture(card.preset)).to(options.device)
+    load_weights(model.path, network)
+    learner = Learner.start(network, model.prior.precision)
+    maximise(folder, learner, images, options.length, seed, options.device)
+
+    earlier = card.refinement
+    first = earlier[0].variance if earlier else facts["variance"]
+    done = Lap(
+        lap=len(earlier), sampler=sampler, steps=learner.step, minutes=learner.seconds / 60,
+        variance_ratio=facts["variance"] / first if first > 0 else 1.0, **facts,
+    )  # fmt: skip
+    refined = replace(model, prior=learner.prior, card=card.model_copy(update={"method": REFINED}))
+    error = _withheld(refined, options.sampler, spec, scans, posterior, seed, options.device)
+    update = {
+        "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
+        "minutes": card.minutes + learner.seconds / 60, "initialised_from": str(options.bundle),
+        "data": spec.name, "data_sha256": spec.sha256, "refinement": (*earlier, done),
+        "withheld_nmse": (error.nmse, error.low, error.high),
+    }  # fmt: skip
+    write_bundle(folder / "bundle", card.model_copy(update=update), learner.average)
+    images.discard()
+
+
+def _facts(
+    images: Imputed, model: Bundle, sampler: str, spec: DataSpec, scans: Scans, posterior: Posterior, seed: int,
+    options: RefineOptions,
+) -> dict[str, float]:  # fmt: skip
+    """What is known of an E-step before its M-step."""
+    found = diversity(images.images(IMAGES), stream(options.seed, -5, 0))
+    error = _withheld(model, sampler, spec, scans, posterior, seed, options.device)
+    return {"variance": found.variance, "effective_number": found.effective_number, "withheld_nmse": error.nmse}
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """An image that was drawn from what D shows, where a prediction is asked for."""
+
+    image: Tensor
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        return self.image
+
+
+def _withheld(
+    model: Bundle, sampler: str, spec: DataSpec, scans: Scans, posterior: Posterior, seed: int, device: str
+) -> Summary:
+    """Error of one posterior sample, drawn from D y, on what D hid: unseen patients, no ground truth."""
+    held_out = open_scans(spec, "validation", limit=SCANS)
+    chosen = held_out if len(held_out) else scans
+    law, errors, energies = scans.further(), [], []
+    count = min(len(chosen), SCANS)
+    for start in range(0, count, HELD_OUT_BATCH):
+        batch = collate([chosen[i] for i in range(start, min(start + HELD_OUT_BATCH, count))]).to(device)
+        further = law.draw(batch.operator(), [stream(seed, -1, 1000 + start + i) for i in range(len(batch))])
+        shown = replace(batch, mask=further.operator.mask)
+        drawn = _Drawn(posterior(model, sampler, shown, seed)[:, :1])
+        error, energy = withheld_error(drawn, batch.y, batch.operator(), further, batch.noise_std)
+        errors.append(error.cpu())
+        energies.append(energy.cpu())
+    return summarise(torch.cat(errors), torch.cat(energies), model.card.steps)
+
+
+def _once(path: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What `compute` found, kept in `path`."""
+    if not path.exists():
+        files.write(path, json.dumps(compute(), indent=1) + "\n")
+    stored: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return stored
+
+
+def _fits(model: Bundle, spec: DataSpec, scans: Scans) -> None:
+    card = model.card
+    if len(scans) == 0:
+        raise InputError("the training part is empty", where=spec.name, remedy="Lower split.validation and split.test")
+    here = (spec.acquisition.domain, int(scans[0].y.shape[1]) > 1)
+    there = (card.acquisition.domain, card.coils > 1)
+    if here != there:
+        raise InputError(
+            f"the model knows {_kind(*there)}, and the scans are {_kind(*here)}", where=spec.name,
+            remedy=f"Refine on the data that it was trained on ({card.data})",
+        )  # fmt: skip
+    if card.data_sha256 != spec.sha256:
+        logger.info("The model was trained on %s, another spec than %s: the E-step uses the latter",
+                    card.data, spec.name)  # fmt: skip
+
+
+def _kind(domain: str, coils: bool) -> str:
+    return "pixels" if domain == "image" else f"k-space of {'several coils' if coils else 'one coil'}"
+
+
+def _identity(options: RefineOptions, spec: DataSpec) -> dict[str, Any]:
+    """What must be the same for a resume to be the same refinement; laps and their length may grow."""
+    weights = hashlib.sha256((options.bundle / WEIGHTS).read_bytes()).hexdigest()
+    named = dataclasses.asdict(options)
+    chosen = {key: named[key] for key in ("sampler", "nfe", "samples", "seed")}
+    return {"method": REFINED, "weights_sha256": weights, "data": spec.name, "data_sha256": spec.sha256, **chosen}
+
+
+def _said(lap: Lap) -> str:
+    return (
+        f"{lap.steps} steps on samples by {lap.sampler}; their variance is {lap.variance_ratio:.3f} of the first "
+        f"lap's, they differ in {lap.effective_number:.1f} directions; error of a sample on withheld measurements "
+        f"{lap.withheld_nmse:.4f}"
+    )

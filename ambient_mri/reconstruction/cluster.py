@@ -1,0 +1,186 @@
+"""The cases of a batch on many machines: Dask workers, one task a case.
+
+Workers see the same files under the same paths. What a worker that died was working on is given to another one. Dask
+trusts everybody who can reach its ports: keep it inside a network that you trust, or use tls:// (see Dask's manual).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ambient_mri.data.spec_problems import nearest
+from ambient_mri.errors import InputError
+from ambient_mri.reconstruction.cases import Case
+
+TIMEOUT_S = 60
+
+Entry = dict[str, Any]
+
+
+class SlurmProfile(BaseModel):
+    """What a job of a Slurm cluster asks for; one job is one worker.
+
+    Parameters
+    ----------
+    workers
+        Jobs at the same time, at most.
+    cores, memory, walltime
+        Of a job, as Slurm writes them ("16GB", "08:00:00").
+    directives
+        Further lines behind #SBATCH, e.g. "--gpus=1".
+    interface
+        Network interface by which workers reach this machine, e.g. "ib0".
+    logs
+        Folder for what the jobs say.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(4, ge=1)
+    cores: int = Field(4, ge=1)
+    memory: str = "16GB"
+    walltime: str = "08:00:00"
+    queue: str | None = None
+    account: str | None = None
+    directives: tuple[str, ...] = ()
+    interface: str | None = None
+    logs: Path | None = None
+
+
+def load_profile(path: Path) -> SlurmProfile:
+    """A profile from a YAML file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or says something else.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return SlurmProfile.model_validate(document if document is not None else {})
+    except OSError:
+        raise InputError("cannot be read", where=str(path), remedy="Check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError("not YAML", where=str(path)) from None
+    except ValidationError as problem:
+        error = problem.errors(include_url=False)[0]
+        key = ".".join(map(str, error["loc"])) or "profile"
+        valid = list(SlurmProfile.model_fields)
+        raise InputError(f"{key}: {error['msg'].lower()}{nearest(key, valid)}", where=str(path),
+                         remedy=f"Valid keys: {', '.join(valid)}") from None  # fmt: skip
+
+
+@contextmanager
+def connected(address: str, progress: Callable[[str], None]) -> Iterator[Any]:
+    """A client of Dask's scheduler.
+
+    Parameters
+    ----------
+    address
+        "tcp://host:port" or "tls://host:port" of a scheduler that runs, or "slurm:PROFILE.yaml": jobs are submitted
+        from here, and end with the batch.
+
+    Raises
+    ------
+    InputError
+        If it is something else, nobody answers there, or Dask is not installed.
+    """
+    kind, _, rest = address.partition(":")
+    if kind not in ("tcp", "tls", "slurm") or not rest:
+        raise InputError(f"{address!r} is no cluster", where="--cluster",
+                         remedy="Such as tcp://host:8786 or slurm:profile.yaml")  # fmt: skip
+    try:
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise InputError("a cluster needs Dask", remedy="Install ambient-mri[cluster]") from None
+    if kind == "slurm":
+        with _slurm(load_profile(Path(rest))) as cluster, Client(cluster, set_as_default=False) as client:
+            progress("jobs submitted to Slurm, waiting for the first worker")
+            client.wait_for_workers(1)
+            yield client
+        return
+    try:
+        client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError):
+        raise InputError("no scheduler answers", where=address, remedy="Start one: dask scheduler") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=TIMEOUT_S)
+        except TimeoutError:
+            raise InputError(f"no worker within {TIMEOUT_S} s", where=address,
+                             remedy=f"Start some: dask worker {address} --nthreads 1") from None  # fmt: skip
+        yield client
+
+
+@contextmanager
+def _slurm(profile: SlurmProfile) -> Iterator[Any]:
+    from dask_jobqueue import SLURMCluster
+
+    threads = [f"export {name}={profile.cores}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
+    try:
+        cluster = SLURMCluster(
+            cores=1, processes=1, job_cpu=profile.cores, memory=profile.memory, walltime=profile.walltime,
+            queue=profile.queue, account=profile.account, job_extra_directives=list(profile.directives),
+            interface=profile.interface, log_directory=None if profile.logs is None else str(profile.logs),
+            job_script_prologue=threads, python=sys.executable,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise InputError(f"no job can be made of the profile: {problem}", where="--cluster") from None
+    with cluster:
+        cluster.adapt(minimum_jobs=1, maximum_jobs=profile.workers)  # jobs that end early are submitted again
+        yield cluster
+
+
+def spread(
+    client: Any, work: Callable[[Case], Entry | str], cases: Sequence[Case]
+) -> Iterator[tuple[Case, Entry | str]]:
+    """What `work` makes of each case, on the workers, in the order in which they are done.
+
+    Parameters
+    ----------
+    work
+        Returns an entry of the manifest, or a sentence about what failed: what it raises ends the batch.
+
+    Raises
+    ------
+    InputError
+        If the cluster goes away, or what `work` raised cannot be repaired by another worker.
+    """
+    from distributed import KilledWorker, as_completed
+
+    futures = {client.submit(work, case, key=f"{case.name}-{number}", pure=False): case
+               for number, case in enumerate(cases)}  # fmt: skip
+    try:
+        for future in as_completed(list(futures)):
+            case = futures.pop(future)
+            try:
+                outcome = future.result()
+            except KilledWorker:
+                outcome = f"{case.path}: every worker that took it died, perhaps of memory"
+            except (InputError, OSError):
+                raise
+            except Exception as problem:
+                what, remedy = (
+                    f"the cluster failed: {type(problem).__name__}",
+                    "Check that its workers have this version",
+                )
+                raise InputError(what, where="--cluster", remedy=f"{remedy}; the same command goes on") from None
+            yield case, outcome
+    finally:
+        client.cancel(list(futures))
+
+
+def local_device(name: str) -> str:
+    """The device of this worker where none was named."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,25 @@
+"""The E-step's sampler: posterior samples of a batch of scans under a model, as `prior.refinement` asks for them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ambient_mri.measurement import Measurement
+from ambient_mri.prior.bundle import Bundle
+from ambient_mri.prior.refinement import AMBIENT_SAMPLER, Posterior
+from ambient_mri.reconstruction import posterior as sampler
+
+
+def posterior(samples: int, nfe: int | None) -> Posterior:
+    """Draws `samples` images a scan; `nfe` evaluations each by the samplers of proper priors, None: their own number.
+
+    The ambient sampler has its own number anyway: more do not make it better.
+    """
+
+    def draw(model: Bundle, name: str, scans: Measurement, seed: int) -> Tensor:
+        chosen = sampler.Sampling(samples, None if name == AMBIENT_SAMPLER else nfe, seed=seed)
+        with torch.no_grad():
+            return sampler.Posterior(name, model, chosen).draw(scans, None).samples
+
+    return draw

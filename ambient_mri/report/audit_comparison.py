@@ -1,0 +1,79 @@
+"""Several audits side by side: trained from corrupted or clean scans, or checkpoints of one training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from ambient_mri.audit.results import AuditResult
+from ambient_mri.report.audit_text import p_text, percent
+from ambient_mri.report.curves import Line, line_chart
+from ambient_mri.report.page import document
+
+Row = tuple[str, Callable[[AuditResult], str]]
+
+
+def _p_of(name: str) -> Callable[[AuditResult], str]:
+    return lambda result: next((p_text(test.p_holm) for test in result.tests if test.name == name), "not done")
+
+
+ROWS: tuple[Row, ...] = (
+    ("verdict", lambda r: r.verdict),
+    ("method, steps", lambda r: r.subject.method + ("" if r.subject.steps is None else f", {r.subject.steps}")),
+    ("data", lambda r: r.data.name),
+    ("level, access", lambda r: f"{r.level}, {r.access}"),
+    ("samples", lambda r: str(r.subject.samples)),
+    ("patients: training, hold-out", lambda r: f"{r.data.train_patients}, {r.data.holdout_patients}"),
+    ("p of T1 (Holm)", _p_of("T1")),
+    ("p of T3 (Holm)", _p_of("T3")),
+    ("p of T4 (Holm)", _p_of("T4")),
+    ("AUC of T4", lambda r: "not done" if r.membership is None else f"{r.membership.auc:.3f}"),
+    ("patients named", lambda r: str(len(r.detections))),
+    ("patients in exceptional pairs (by chance)",
+     lambda r: f"{r.pairs.flagged_patients} ({r.pairs.expected_patients:.1f})"),
+    ("samples like real scans", lambda r: percent(r.quality.realistic)),
+    ("checks failed", lambda r: str(sum(not gate.passed for gate in r.gates))),
+)  # fmt: skip
+
+
+def warnings(results: Sequence[AuditResult]) -> list[str]:
+    """Why the columns may not be comparable."""
+    first, found = results[0], []
+    if any(result.data.sha256 != first.data.sha256 for result in results):
+        found.append("the audits are of different data specs")
+    if any((result.level, result.access, result.data.scans) != (first.level, first.access, first.data.scans)
+           for result in results):  # fmt: skip
+        found.append("the audits differ in level, access or scans")
+    return found
+
+
+def comparison_text(names: Sequence[str], results: Sequence[AuditResult]) -> str:
+    """A table in Markdown."""
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {head} | {' | '.join(show(result) for result in results)} |" for head, show in ROWS]
+    return "\n".join([*lines, *(f"Note: {line}." for line in warnings(results))])
+
+
+def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str:
+    """The table, and the similarity of samples to training patients at every quantile, as one page."""
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(head)}</th>' + "".join(f"<td>{escape(show(r))}</td>" for r in results) + "</tr>"
+        for head, show in ROWS
+    )
+    quantile = [i / (len(results[0].curves.nearest_train) - 1) for i in range(len(results[0].curves.nearest_train))]
+    upper = slice(len(quantile) // 2, None)
+    lines = [
+        Line(name, quantile[upper], result.curves.nearest_train[upper])
+        for name, result in zip(names, results, strict=True)
+    ]
+    lines.append(Line("hold-out of the first", quantile[upper], results[0].curves.nearest_hold[upper]))
+    notes = "".join(f"<p>Note: {escape(line)}.</p>" for line in warnings(results))
+    body = [
+        "<h1>Memorization audits side by side</h1>",
+        notes,
+        f'<div class="wide"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
+        "<h2>Similarity of samples to their nearest training slice</h2>",
+        line_chart("Upper half of the quantiles", "quantile of samples", "similarity", lines),
+    ]
+    return document("Memorization audits side by side", body)

@@ -1,0 +1,314 @@
+"""An audit as one self-contained page without a picture of any patient. Equal results give equal bytes."""
+
+from __future__ import annotations
+
+from html import escape
+
+from ambient_mri.audit.results import AuditResult, GateResult, TestResult
+from ambient_mri.report.audit_text import (
+    GLOSSARY,
+    LEGAL_TERMS,
+    THREATS,
+    access_sentence,
+    p_text,
+    percent,
+    scans_sentence,
+)
+from ambient_mri.report.curves import Line, exceeding, line_chart
+from ambient_mri.report.page import document
+
+STYLE = """
+.verdict { border: 2px solid var(--ink); border-left-width: .9rem; padding: .9rem 1.1rem; margin: 1rem 0; }
+.verdict strong.word { display: block; font-size: 1.45rem; letter-spacing: .02em; }
+.verdict.bad { border-color: #b3261e; } .verdict.warn { border-color: #b26a00; }
+.verdict.none { border-color: #3d5a73; }
+.verdict p { margin: .4rem 0 0; }
+td.left, th.left { text-align: left; white-space: normal; } td.fail { font-weight: 700; color: #b3261e; }
+ul.plain { padding-left: 1.1rem; margin: .3rem 0; max-width: 46rem; } li { margin: .2rem 0; }
+.bar { display: block; height: .7rem; background: #0072b2; min-width: 1px; print-color-adjust: exact; }
+@media print { .first { break-after: page; } .verdict { print-color-adjust: exact; } svg { max-height: 6.5cm; }
+  h2 { margin-top: 1.2rem; } @page { margin: 16mm; } }
+"""
+TONE = {
+    "DETECTED": "bad", "INDICATIONS": "warn", "INVALID": "warn", "INCONCLUSIVE": "warn", "NOT DETECTED": "none",
+}  # fmt: skip
+
+
+def audit_page(result: AuditResult) -> str:
+    """The page as text."""
+    first = ['<div class="first">', *_verdict(result), *_at_a_glance(result), "</div>"]
+    parts = (
+        _scope, _gates, _tests, _patients, _pairs, _recovery, _doses, _measured, _confounds, _law, _reading, _limits
+    )  # fmt: skip
+    return document(_title(result), [*first, *(line for part in parts for line in part(result))], STYLE)
+
+
+def _title(result: AuditResult) -> str:
+    return f"Memorization audit: {result.subject.name}"
+
+
+def _verdict(result: AuditResult) -> list[str]:
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.sentences)
+    return [
+        f"<h1>{escape(_title(result))}</h1>",
+        f'<p class="soft">Does the generator give away the patients that it learned from? Audit at level '
+        f"{result.level} with access to {'the model' if result.access == 'model' else 'samples only'}; "
+        f"ambient-mri {escape(result.version)}, seed {result.seed}.</p>",
+        f'<div class="verdict {TONE[result.verdict]}"><strong class="word">{result.verdict}</strong>{sentences}</div>',
+    ]
+
+
+def _at_a_glance(result: AuditResult) -> list[str]:
+    limits, data = result.limits, result.data
+    failed = [gate for gate in result.gates if not gate.passed]
+    least = "no number of copied patients could be significant" if limits.least_patients is None else (
+        f"{limits.least_patients} of {data.train_patients} training patients, each emitted at {limits.rate:.2g} a "
+        "sample or more, are all seen with probability 95 % and make a test significant"
+    )  # fmt: skip
+    checks = (
+        "all passed"
+        if not failed
+        else f"{len(failed)} of {len(result.gates)} failed: " + "; ".join(gate.name for gate in failed)
+    )
+    rows = [
+        ("What was compared", f"{result.subject.samples} samples with {data.train_slices} slices of "
+         f"{data.train_patients} training patients; control: {data.holdout_slices} slices of {data.holdout_patients} "
+         "patients whom the training did not see"),
+        ("Smallest copying that is seen", least),
+        ("Copies found", f"{len(result.detections)} training patients named at a false discovery rate of 10 % "
+         f"({limits.least_named} have to stand out before any is named)"),
+        ("Copies among the samples", f"at most a share of {limits.copies_at_most:.2g}, of the kinds that "
+         "stand out (95 % confidence)"),
+        ("Planted copies that stand out", f"{percent(limits.recall)} of exact and mildly changed ones"),
+        ("Quality of the samples", f"{percent(result.quality.realistic)} lie in the range of real scans; "
+         f"detail {result.quality.detail:.2f} of theirs"
+         + ("" if result.quality.adequate else ". Too poor to clear the generator")),
+        ("Checks of the audit itself", checks),
+        ("Scans", scans_sentence(result)),
+    ]  # fmt: skip
+    cells = "".join(
+        f'<tr><th scope="row" class="left">{escape(head)}</th><td class="left">{escape(text)}</td></tr>'
+        for head, text in rows
+    )
+    tests = ", ".join(f"{test.name}: p = {p_text(test.p_holm)}" for test in result.tests)
+    return [
+        f"<h2>Sensitivity and scope on one page</h2>\n<table><tbody>{cells}</tbody></table>",
+        f"<p>p-values after adjustment for {len(result.tests)} tests: {tests}.</p>",
+    ]
+
+
+def _scope(result: AuditResult) -> list[str]:
+    threats = "".join(f"<li>{escape(threat)}</li>" for threat in THREATS)
+    subject, data = result.subject, result.data
+    steps = "" if subject.steps is None else f", {subject.steps} training steps, method {escape(subject.method)}"
+    return [
+        "<h2>Scope and threat model</h2>",
+        f"<p>Audited: {escape(subject.name)} (sha256 <code>{subject.sha256[:16]}</code>{steps}); samples by "
+        f"{escape(subject.sampler)}. Scans: {escape(data.title)} (spec <code>{escape(data.name)}</code>, sha256 "
+        f"<code>{data.sha256[:16]}</code>; {escape(data.corruption)}). {escape(access_sentence(result))}</p>",
+        f'<p>What is looked for:</p><ul class="plain">{threats}</ul>',
+    ]
+
+
+def _gates(result: AuditResult) -> list[str]:
+    def row(gate: GateResult) -> str:
+        verdict = "<td>passed</td>" if gate.passed else '<td class="fail">FAILED</td>'
+        return (
+            f'<tr><th scope="row" class="left">{escape(gate.name)}</th><td>{gate.statistic:.3g}</td>'
+            f'<td>{_interval(gate)}</td><td class="left">{escape(gate.requirement)}</td>{verdict}</tr>'
+        )
+
+    rows = "".join(map(row, result.gates))
+    return [
+        "<h2>Checks of the audit itself</h2>",
+        "<p>If one fails, the verdict is INVALID, whatever the tests say.</p>",
+        '<div class="wide"><table><thead><tr><th scope="col">Check</th><th scope="col">Value</th><th scope="col">'
+        f'Interval</th><th scope="col" class="left">Requirement</th><th scope="col"></th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>",
+        f"<p>Patients who look like one: {result.duplicates_across} pairs across training and hold-out (their hold-out "
+        f"scans were left out; each is a leak of the split), {result.duplicates_within} pairs on the same side. "
+        f"{result.data.dropped} slices or samples that show next to nothing were left out.</p>",
+    ]
+
+
+def _interval(gate: GateResult) -> str:
+    return "–" if gate.low == gate.high else f"{gate.low:.3g} to {gate.high:.3g}"
+
+
+def _tests(result: AuditResult) -> list[str]:
+    def row(test: TestResult) -> str:
+        return (
+            f'<tr><th scope="row" class="left">{test.name}: {escape(test.title)}</th><td>{test.statistic:.3g}<small>'
+            f'{test.ci95[0]:.3g} to {test.ci95[1]:.3g}</small></td><td class="left">{escape(test.statistic_is)}</td>'
+            f"<td>{test.n_units}</td><td>{p_text(test.p_raw)}</td><td>{p_text(test.p_holm)}</td></tr>"
+        )
+
+    return [
+        "<h2>Tests</h2>",
+        '<div class="wide"><table><thead><tr><th scope="col">Test</th><th scope="col">Statistic, 95 % interval</th>'
+        '<th scope="col" class="left">which is</th><th scope="col">Patients</th><th scope="col">p</th>'
+        f'<th scope="col">p, Holm</th></tr></thead><tbody>{"".join(map(row, result.tests))}</tbody></table></div>',
+        *_named(result),
+    ]
+
+
+def _named(result: AuditResult) -> list[str]:
+    if not result.detections:
+        return ["<p>No training patient is named at a false discovery rate of 10 %.</p>"]
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one.pseudonym)}</th><td>{escape(", ".join(one.tests))}</td>'
+        f"<td>{p_text(one.p_value)}</td></tr>"
+        for one in result.detections
+    )
+    return [
+        f"<h3>{len(result.detections)} training patients, by pseudonym</h3>",
+        "<p>About one in ten of these names is expected to be wrong. The restricted annex says which scans they "
+        "are.</p>",
+        '<table><thead><tr><th scope="col">Pseudonym</th><th scope="col">Named by</th><th scope="col">Conformal p'
+        f"</th></tr></thead><tbody>{rows}</tbody></table>",
+    ]
+
+
+def _patients(result: AuditResult) -> list[str]:
+    curves = result.curves
+    chart = line_chart(
+        "Share of patients whose score exceeds a value", "largest similarity of the patient's slices to any sample",
+        "share of patients",
+        [Line("training", *exceeding(curves.t1_train)), Line("hold-out", *exceeding(curves.t1_hold))],
+    )  # fmt: skip
+    return [
+        "<h2>T1: training patients beside patients never seen</h2>",
+        "<p>If the generator has copied nobody, the two curves differ by chance only. Copied patients are those of the "
+        "training curve to the right of the end of the hold-out curve.</p>",
+        chart,
+    ]
+
+
+def _pairs(result: AuditResult) -> list[str]:
+    curves, pairs = result.curves, result.pairs
+    share = [i / (len(curves.nearest_train) - 1) for i in range(len(curves.nearest_train))]
+    chart = line_chart(
+        "Quantiles of the similarity of samples to their nearest slice", "quantile of samples", "similarity",
+        [Line("to training patients", share, curves.nearest_train),
+         Line("to hold-out patients", share, curves.nearest_hold)],
+    )  # fmt: skip
+    return [
+        "<h2>T2: samples and their nearest slices, among equally many patients</h2>",
+        chart,
+        f"<p>{pairs.flagged_samples} samples are exceptionally near to one training patient: distance to the nearest "
+        f"below {pairs.threshold:.3f} of that to the nearest other patient, which {percent(pairs.rate)} of samples "
+        f"reach "
+        f"with hold-out patients. They concern {pairs.flagged_patients} training patients, where chance alone would "
+        f"give "
+        f"about {pairs.expected_patients:.1f}. Smallest ratio of Carlini et al. (2023): "
+        f"{pairs.carlini_smallest[0]:.3f} with training, {pairs.carlini_smallest[1]:.3f} with hold-out patients.</p>",
+    ]
+
+
+def _recovery(result: AuditResult) -> list[str]:
+    curves, member = result.curves, result.membership
+    if member is None:
+        return [
+            "<h2>T4: recovery of withheld measurements</h2>",
+            "<p>Not done: it needs access to the model. Samples alone cannot show this kind of leak.</p>",
+        ]
+    chart = line_chart(
+        "Gap in recovering withheld measurements against the noise level", "noise level σ (image standard deviation "
+        ".5)",
+        "hold-out less training, log error",
+        [Line("G(σ), 95 %", curves.levels, curves.gap, curves.gap_low, curves.gap_high)],
+        logarithmic=True, zero=True,
+    )  # fmt: skip
+    return [
+        "<h2>T4: are withheld measurements of training patients predicted better?</h2>",
+        chart,
+        f"<p>Above the line: the model knows its training scans. A training patient is recovered better than a "
+        f"hold-out "
+        f"patient with probability {member.auc:.2f} ({member.auc_ci95[0]:.2f} to {member.auc_ci95[1]:.2f}; .5 is "
+        f"chance); "
+        f"{percent(member.sensitivity_at_1_percent)} of training patients are recovered better than all but 1 % of the "
+        "hold-out.</p>",
+    ]
+
+
+def _doses(result: AuditResult) -> list[str]:
+    def row(change: str, copies: int, recognised: float, out: float) -> str:
+        return (
+            f'<tr><th scope="row">{escape(change)}</th><td>{copies}</td><td>{percent(recognised)}</td>'
+            f'<td>{percent(out)}</td><td style="width:40%"><span class="bar" style="width:{100 * out:.0f}%"></span>'
+            "</td></tr>"
+        )
+
+    rows = "".join(row(d.change, d.copies, d.recognised, d.stands_out) for d in result.curves.dose)
+    return [
+        "<h2>What copies this audit would have found</h2>",
+        "<p>Training slices were copied on purpose. Recognised: the nearest training slice is that of the right "
+        "patient. "
+        "Stands out: it is also nearer than any hold-out patient comes to any sample. What does not stand out is a "
+        "blind spot of T1.</p>",
+        '<table><thead><tr><th scope="col">Copy</th><th scope="col">n</th><th scope="col">Recognised</th>'
+        f'<th scope="col">Stands out</th><th scope="col"></th></tr></thead><tbody>{rows}</tbody></table>',
+    ]
+
+
+def _measured(result: AuditResult) -> list[str]:
+    curves = result.curves
+    chart = line_chart(
+        "Share of patients whose similarity in measured space exceeds a value",
+        "largest whitened similarity of the patient's scans to any sample", "share of patients",
+        [Line("training", *exceeding(curves.t3_train)), Line("hold-out", *exceeding(curves.t3_hold))],
+    )  # fmt: skip
+    blind = "" if result.blind_share is None else (
+        f" A scan measured {percent(1 - result.blind_share)} of its samples; a copy that agrees with it only in the "
+        f"other "
+        f"{percent(result.blind_share)} is invisible here."
+    )  # fmt: skip
+    return [
+        "<h2>T3: the same from measured samples alone</h2>",
+        f"<p>Samples are compared with scans in what the scanner measured, without any reconstruction, with the low "
+        f"frequencies that all patients share weighed down.{blind}</p>",
+        chart,
+    ]
+
+
+def _confounds(result: AuditResult) -> list[str]:
+    first = result.gates[0]
+    return [
+        "<h2>Confounds</h2>",
+        "<p>Site, scanner, slice position or contrast that differ between training and hold-out would look like "
+        f"memorization. Without the generator, a classifier tells training from hold-out patients with an AUC of "
+        f"{first.statistic:.2f} (interval {first.low:.2f} to {first.high:.2f}); .5 is chance. Every patient "
+        f"contributes "
+        f"the same number of slices ({result.data.slices_per_patient}); slices and samples with next to no content "
+        f"were "
+        "left out on both sides; mirror images count alike for both.</p>",
+    ]
+
+
+def _law(result: AuditResult) -> list[str]:
+    rows = "".join(
+        f'<tr><th scope="row" class="left">{escape(term)}</th><td class="left">{escape(where)}</td></tr>'
+        for term, where in LEGAL_TERMS
+    )
+    return [
+        "<h2>Terms of data protection</h2>",
+        "<p>Where the questions of EDPB Opinion 28/2024 on AI models and of WP216 (Opinion 05/2014 on "
+        "anonymisation) are "
+        "touched. The assessment itself, with all means reasonably likely to be used, is the controller's.</p>",
+        f"<table><tbody>{rows}</tbody></table>",
+    ]
+
+
+def _reading(result: AuditResult) -> list[str]:
+    terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in GLOSSARY)
+    return [f"<h2>How to read this</h2>\n<dl>{terms}</dl>"]
+
+
+def _limits(result: AuditResult) -> list[str]:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in result.limitations)
+    kept = "".join(f"<li><code>{escape(name)}</code> {digest[:16]}…</li>" for name, digest in result.artefacts.items())
+    return [
+        f'<h2>Limitations</h2>\n<ul class="plain">{lines}</ul>',
+        f"<h2>To reproduce</h2>\n<p><code>{escape(result.command)}</code></p>",
+        f'<p class="soft">Kept results, sha256:</p><ul class="plain soft">{kept}</ul>',
+    ]
