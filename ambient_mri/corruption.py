@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
-from ambient_mri.patterns import Mixture, Pattern, units
+from ambient_mri.patterns import Pattern, units
 
 MAX_WEIGHT = 200.0
 """Inverse-probability weights are clipped here; random lines at R = 8 reach about 60."""
@@ -32,6 +32,36 @@ class Corruption:
     def draw(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
         """A for a batch of `len(rngs)` images of `shape` (y, x); one generator a sample."""
         return Masked(encoding, torch.stack([self.pattern.draw(shape, rng)[None] for rng in rngs]))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Scans of several laws, the share `weights[k]` of law k. For drawing: which law drew a mask is known elsewhere."""
+
+    laws: tuple[Pattern, ...]
+    weights: tuple[float, ...]
+
+    def draw(self, shape: tuple[int, int], rng: Generator) -> Tensor:
+        which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng))
+        return self.laws[which].draw(shape, rng).expand(self._grid(shape))
+
+    def probability(self, shape: tuple[int, int]) -> Tensor:
+        total = sum(self.weights)
+        parts = [w / total * law.probability(shape) for law, w in zip(self.laws, self.weights, strict=True)]
+        return torch.stack([part.expand(self._grid(shape)) for part in parts]).sum(0)
+
+    def calibration(self, shape: tuple[int, int]) -> Tensor:
+        """What the scans of every law measure."""
+        return torch.stack([law.calibration(shape).expand(self._grid(shape)) for law in self.laws]).all(0)
+
+    def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
+        raise TypeError("a mixture does not know which of its laws drew a mask: see MixedCorruption")
+
+    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
+        raise TypeError("a mixture does not know which of its laws drew a mask: see MixedCorruption")
+
+    def _grid(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return (max(int(law.calibration(shape).shape[0]) for law in self.laws), shape[1])
 
 
 @dataclass(frozen=True)

@@ -268,10 +268,14 @@ class _SigpyApply(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class SigpyEncoding:
-    """Any sigpy Linop as an encoding with autograd, e.g. a radial NUFFT; made by `from_sigpy`."""
+    """Any sigpy Linop as an encoding with autograd, e.g. a radial NUFFT; made by `from_sigpy`.
+
+    `coverage`: the share of the grid of k-space that its samples are worth, which a network is told in place of a mask.
+    """
 
     linop: Any
     norm: float
+    coverage: float = 1.0
 
     @property
     def _image_shape(self) -> tuple[int, ...]:

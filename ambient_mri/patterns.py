@@ -439,33 +439,3 @@ class EmpiricalLines:
     def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
         shape = (1, int(measured.shape[-1]))
         return _given_independent(shown | self.calibration(shape), self.probability(shape), keep)
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Scans of several laws, the share `weights[k]` of law k. For drawing: which law drew a mask is known elsewhere."""
-
-    laws: tuple[Pattern, ...]
-    weights: tuple[float, ...]
-
-    def draw(self, shape: Shape, rng: Generator) -> Tensor:
-        which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng))
-        return self.laws[which].draw(shape, rng).expand(self._grid(shape))
-
-    def probability(self, shape: Shape) -> Tensor:
-        total = sum(self.weights)
-        parts = [w / total * law.probability(shape) for law, w in zip(self.laws, self.weights, strict=True)]
-        return torch.stack([part.expand(self._grid(shape)) for part in parts]).sum(0)
-
-    def calibration(self, shape: Shape) -> Tensor:
-        """What the scans of every law measure."""
-        return torch.stack([law.calibration(shape).expand(self._grid(shape)) for law in self.laws]).all(0)
-
-    def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
-        raise TypeError("a mixture does not know which of its laws drew a mask: see corruption.MixedCorruption")
-
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
-        raise TypeError("a mixture does not know which of its laws drew a mask: see corruption.MixedCorruption")
-
-    def _grid(self, shape: Shape) -> Shape:
-        return (max(int(law.calibration(shape).shape[0]) for law in self.laws), shape[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption
+from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption, Mixture
 from ambient_mri.data.acquired import MeasuredVolume, matrix
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images
 from ambient_mri.data.readers import SliceRecord, fastmri, images, nifti
@@ -21,7 +21,7 @@ from ambient_mri.data.split import PARTS, Part, parts
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import ifft2c
 from ambient_mri.measurement import Measurement
-from ambient_mri.patterns import EmpiricalLines, Mixture, Pattern
+from ambient_mri.patterns import EmpiricalLines, Pattern
 
 CACHE_BYTES = 2**30
 """Measurements kept in memory for each `Scans`; the least recently used are dropped beyond it."""

@@ -54,7 +54,7 @@ def _place(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str
     models: list[type[BaseModel]] = [model]
     keys: list[str] = []
     for step in loc:
-        if isinstance(step, int):  # a place in a list
+        if isinstance(step, int) and keys[-1:] == ["mixture"]:  # which component
             keys.append(str(step))
             continue
         tagged = [m for m in models if "kind" in m.model_fields and step in get_args(m.model_fields["kind"].annotation)]

@@ -20,11 +20,11 @@ from torch import nn
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.corruption import Identifiability
+from ambient_mri.corruption import Identifiability, Mixture
 from ambient_mri.data.dataset import Scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
-from ambient_mri.patterns import EmpiricalLines, Mixture
+from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
@@ -149,7 +149,7 @@ def _mixture(spec: DataSpec, scans: Scans) -> tuple[CardComponent, ...] | None:
     counts = Counter(record.component for record in scans.records)
     return tuple(
         CardComponent(
-            slices=counts[k], clean=one.clean, acquisition=one.acquisition,
+            slices=counts[k], acquisition=one.acquisition,
             line_frequency=own.frequency if isinstance(own, EmpiricalLines) else None,
         )
         for k, (one, own) in enumerate(zip(spec.mixture, law.laws, strict=True))

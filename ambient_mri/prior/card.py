@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption
+from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption, Mixture
 from ambient_mri.data.facts import AcquisitionFacts, Law
 from ambient_mri.data.spec import build_law
-from ambient_mri.patterns import EmpiricalLines, FullySampled, Mixture, Pattern
+from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
 
 SCHEMAS = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1"
 REFINED = "refined"
@@ -53,7 +53,6 @@ class CardComponent(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     slices: int
-    clean: bool
     acquisition: AcquisitionFacts
     line_frequency: tuple[float, ...] | None
 
@@ -124,10 +123,9 @@ class Card(BaseModel):
     @property
     def learned_from(self) -> str:
         """Whether clean images entered the training: "from corrupted scans only", or which share was fully sampled."""
-        if self.mixture is None:
-            whole = self.slices * (self.acquisition.pattern.kind == "fully_sampled")
-        else:
-            whole = sum(one.slices for one in self.mixture if one.clean)
+        kinds = [(self.acquisition, self.slices)] if self.mixture is None else []
+        kinds += [(one.acquisition, one.slices) for one in self.mixture or ()]
+        whole = sum(slices for acquisition, slices in kinds if acquisition.pattern.kind == "fully_sampled")
         return f"from scans of which {whole} of {self.slices} were CLEAN" if whole else "from corrupted scans only"
 
     def further(self) -> FurtherLaw:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ambient_mri.measurement import DATA_STD
-from ambient_mri.operators import Masked
+from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.prior.network import Cascade
 from ambient_mri.solvers import Resolvent
 
@@ -62,7 +62,8 @@ def mask_channel(given: Masked, image: Tensor) -> Tensor:
     """What Ã measured as a picture `(b, 1, y, x)` in ±½; a constant where measurements have no place on the grid."""
     mask = given.mask.to(image.real.dtype)
     if mask.shape[-1] != image.shape[-1] or mask.shape[-2] not in (1, image.shape[-2]):
-        mask = mask.flatten(1).mean(1)[:, None, None, None]
+        worth = given.encoding.coverage if isinstance(given.encoding, SigpyEncoding) else 1.0
+        mask = worth * mask.flatten(1).mean(1)[:, None, None, None]
     return mask.expand(len(image), 1, *image.shape[-2:]) - 0.5
 
 

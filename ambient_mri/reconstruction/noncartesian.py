@@ -8,6 +8,7 @@ compensation, for samples that lie close count by their number. Images and noise
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Masked, SigpyEncoding, from_sigpy
+from ambient_mri.operators import Masked, Sense, SigpyEncoding, from_sigpy
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import white
 from ambient_mri.reconstruction.classical import WAVELET, wavelet_fit, wavelet_iterations
 from ambient_mri.sampling.observation import Observation
@@ -64,14 +66,15 @@ def encoding(maps: Tensor, coordinates: Coordinates) -> SigpyEncoding:
     InputError
         If a coordinate lies outside the k-space of the image.
     """
-    shape = tuple(maps.shape[-2:])
+    shape = (int(maps.shape[-2]), int(maps.shape[-1]))
     if (np.abs(coordinates) > np.array(shape) / 2 + 1e-3).any():
         raise InputError(
             f"coordinates reach {np.abs(coordinates).max():g}, beyond the k-space of {shape[0]} x {shape[1]} images",
             where="coordinates", remedy="State them in cycles per field of view, between -n/2 and n/2",
         )  # fmt: skip
     coils = sp.linop.Multiply(shape, maps.cpu().numpy())
-    return from_sigpy(sp.linop.NUFFT(tuple(maps.shape), coordinates) * coils)
+    encoded = from_sigpy(sp.linop.NUFFT(tuple(maps.shape), coordinates) * coils)
+    return replace(encoded, coverage=min(1 / acceleration(coordinates, shape), 1.0))
 
 
 def observation(y: Tensor, maps: Tensor, coordinates: Coordinates, noise_std: float) -> Observation:
@@ -107,6 +110,36 @@ def simulated(measurement: Measurement, truth: Tensor, coordinates: Coordinates,
 def cg_sense(observed: Observation, strength: float) -> Tensor:
     """argmin ‖Ax − y‖² + λ‖x‖² (Pruessmann et al. 2001), `(b, 1, y, x)`."""
     return conjugate_gradients(observed.A, observed.A.adjoint(observed.y), torch.tensor(strength), max_iterations=200)
+
+
+def plug_and_play(
+    prior: Prior, observed: Observation, maps: Tensor, strength: float, *, steps: int = 8, highest: float = 0.15
+) -> Tensor:
+    """x ← argmin ‖Ax − y‖² + (c σ_y²/σ²) ‖x − h(x, σ)‖² for falling σ (Zhang et al. 2021, DPIR), from CG-SENSE.
+
+    The network is asked with the whole grid shown, at the noise level that is left in x. It denoises a whole image, on
+    which an ambient one was not trained; a refined one was.
+
+    Parameters
+    ----------
+    maps
+        `(1, c, y, x)` of the slice.
+    strength
+        c: more leans on the prior.
+    steps
+        Network evaluations.
+    highest
+        First σ, about the error of the first image; the last is twice σ_y.
+    """
+    whole = Masked(Sense(maps), torch.ones(1, 1, 1, observed.shape[1], dtype=torch.bool))
+    last = min(max(2 * float(observed.noise_std[0]), LOWEST_SIGMA), highest)
+    x = cg_sense(observed, 0.02)
+    for sigma in np.geomspace(highest, last, steps).tolist():
+        expected = prior.denoise(x, torch.full((1,), sigma), whole)
+        lam = strength * observed.variance / sigma**2
+        right = observed.A.adjoint(observed.residual(expected))
+        x = expected + conjugate_gradients(observed.A, right, lam, tolerance=1e-2, max_iterations=15)
+    return x
 
 
 def l1_wavelet(

@@ -23,15 +23,24 @@ from ambient_mri.reconstruction.tuning import tune
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.one_step import one_step
 
-Run = Callable[[Observation, float], Tensor]
-TYPICAL = {"one-step": 0.01, "cg-sense": 0.01, "l1-wavelet": 0.003}
+TYPICAL = {"one-step": 0.01, "plug-and-play": 1.0, "cg-sense": 0.01, "l1-wavelet": 0.01}
 """Where tuning starts."""
+EVALUATIONS = {"one-step": 1, "plug-and-play": 8}
 
 
 @dataclass(frozen=True)
 class _Scan:
     observed: Observation
     slice: Batch
+
+    @property
+    def maps(self) -> Tensor:
+        maps = self.slice.measurement.sensitivity_maps
+        assert maps is not None
+        return maps
+
+
+Run = Callable[[_Scan, float], Tensor]
 
 
 def evaluate_radial(
@@ -65,9 +74,10 @@ def evaluate_radial(
         raise InputError("pixels were measured, and spokes are of k-space", where=spec.name, remedy="Use another spec")
     prior = methods.load(bundle_path, "cpu", "kspace").prior
     runs: dict[str, Run] = {
-        "one-step": lambda observed, strength: one_step(prior, observed, consistency=strength),
-        "cg-sense": noncartesian.cg_sense,
-        "l1-wavelet": noncartesian.l1_wavelet,
+        "one-step": lambda scan, strength: one_step(prior, scan.observed, consistency=strength),
+        "plug-and-play": lambda scan, strength: noncartesian.plug_and_play(prior, scan.observed, scan.maps, strength),
+        "cg-sense": lambda scan, strength: noncartesian.cg_sense(scan.observed, strength),
+        "l1-wavelet": lambda scan, strength: noncartesian.l1_wavelet(scan.observed, strength),
     }
     rng, rows, scores = torch.Generator().manual_seed(seed), [], Scores()
     for count in spokes:
@@ -83,7 +93,7 @@ def evaluate_radial(
             )
             shape = test[0].observed.shape
             rate = round(noncartesian.acceleration(noncartesian.golden_angle(count, shape), shape), 2)
-            rows.append(Row(name, rate, psnr, ssim, nmse, int(name == "one-step"), seconds, strength, tuple(curve)))
+            rows.append(Row(name, rate, psnr, ssim, nmse, EVALUATIONS.get(name, 0), seconds, strength, tuple(curve)))
             progress(f"{count} spokes, {name}: {psnr.mean:.2f} dB, {seconds:.2f} s a slice, strength {strength:.3g}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
@@ -107,6 +117,6 @@ def _score(run: Run, scans: Sequence[_Scan], strength: float) -> Scores:
     scores = Scores()
     with torch.inference_mode():
         for scan in scans:
-            scores.add(scan.slice, run(scan.observed, strength).abs())
+            scores.add(scan.slice, run(scan, strength).abs())
     scores.close()
     return scores

@@ -11,14 +11,13 @@ import torch
 import yaml
 
 from ambient_mri.cli import main
-from ambient_mri.corruption import MixedCorruption
+from ambient_mri.corruption import MixedCorruption, Mixture
 from ambient_mri.data.check import check
 from ambient_mri.data.dataset import open_evaluation, open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.data.split import PARTS, parts, write_manifest
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import collate
-from ambient_mri.patterns import Mixture
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.steps import draw
 from ambient_mri.sampling.prior_samples import draw_given

@@ -111,7 +111,7 @@ def test_radial_scans_beside_classical_methods(
     words += ["--tuning-slices", "1", "--out", str(out)]
     assert run(words) == 0
     found = Evaluation.from_json((out / "results.json").read_text())
-    assert [row.method for row in found.rows] == ["one-step", "cg-sense", "l1-wavelet"]
+    assert [row.method for row in found.rows] == ["one-step", "plug-and-play", "cg-sense", "l1-wavelet"]
     assert all(row.psnr.mean > 15 and row.strength for row in found.rows)
     assert {row.acceleration for row in found.rows} == {4.19}
     assert "| 4.19 | one-step |" in (out / "results.md").read_text()

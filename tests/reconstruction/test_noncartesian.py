@@ -14,6 +14,7 @@ from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Sense
+from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.reconstruction import noncartesian
 from ambient_mri.reconstruction.metrics import psnr
 from ambient_mri.sampling.one_step import one_step
@@ -90,3 +91,16 @@ def test_a_simulated_scan_has_the_noise_of_its_measurement_and_more_spokes_help(
         image = noncartesian.cg_sense(observed, 0.02)
         found[spokes] = psnr(truth[0].abs().numpy(), image[0].abs().numpy())
     assert found[24] > found[4] + 3
+
+
+def test_plug_and_play_improves_on_where_it_starts() -> None:
+    """With an exact denoiser of smooth images; a network is told how much of the grid the spokes are worth."""
+    rng, sigma = Generator().manual_seed(2), 0.02
+    spokes, cov = noncartesian.golden_angle(3, SHAPE), covariance(SHAPE, 0.95)
+    x = (torch.linalg.cholesky(cov) @ complex_normal(99, rng=rng, dtype=DOUBLE)).reshape(1, 1, *SHAPE)
+    y = noncartesian.encoding(MAPS, spokes).forward(x.to(torch.complex64))
+    observed = noncartesian.observation(y + sigma * complex_normal(*y.shape, rng=rng), MAPS, spokes, sigma)
+    found = noncartesian.plug_and_play(GaussianPrior(cov), observed, MAPS[None], 1.0)
+    assert relative(found, x) < 0.9 * relative(noncartesian.cg_sense(observed, 0.02), x)
+    told = mask_channel(observed.A, found)
+    assert told.unique().tolist() == pytest.approx([1 / noncartesian.acceleration(spokes, SHAPE) - 0.5])
