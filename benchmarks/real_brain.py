@@ -27,7 +27,7 @@ from ambient_mri.pictures import grey, sheet, write_png
 from ambient_mri.reconstruction import methods
 
 OURS = ("zero-filled", "cg-sense", "l1-wavelet", "tv")
-STRENGTHS = (1e-4, 1e-3, 1e-2)  # of sigpy, where the largest sample is 1
+STRENGTHS = (1e-5, 3e-5, 1e-4, 1e-3)  # of sigpy, where the largest sample is 1
 LEFT_OUT, CALIBRATION = 0.05, 24
 
 

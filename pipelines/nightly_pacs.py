@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     pushed = attempted(lambda: [push(archive, images, progress=print)], failures) if images else []
 
     steps = [*map(str, pulled), f"{len(made)} of {len(inputs)} inputs made or there", *map(str, pushed)]
-    text = "\n".join(["# Night", "", *(f"- {step}" for step in steps), *(f"- FAILED {failure}" for failure in failures)])
+    text = "\n".join(
+        ["# Night", "", *(f"- {step}" for step in steps), *(f"- FAILED {failure}" for failure in failures)]
+    )
     print(text, files.write(given.work / "summary.md", text + "\n"), sep="\n")
     return 0 if not failures else 3 if pushed else 2
 

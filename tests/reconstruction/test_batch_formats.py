@@ -173,7 +173,9 @@ def test_images_from_file_to_file_are_those_of_the_reference_reconstruction(
 
     A noise scan of 128 samples gives coils other weights than the root of the sum of squares, which ignores it.
     """
-    programs = {name: shutil.which(f"ismrmrd_{name}") for name in ("generate_cartesian_shepp_logan", "recon_cartesian_2d")}
+    programs = {
+        name: shutil.which(f"ismrmrd_{name}") for name in ("generate_cartesian_shepp_logan", "recon_cartesian_2d")
+    }
     if None in programs.values():
         pytest.skip("the reference tools are not installed (Debian: ismrmrd-tools)")
     generate, recon = map(str, programs.values())

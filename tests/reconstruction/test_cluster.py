@@ -158,7 +158,9 @@ def test_addresses_and_profiles_that_cannot_be_used_are_refused(tmp_path: Path, 
         reconstruct(None, scans[:1], tmp_path / "out", method="zero-filled", cluster="nowhere")
 
 
-def test_a_worker_that_finds_another_model_does_not_use_it(scans: list[Path], tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_worker_that_finds_another_model_does_not_use_it(
+    scans: list[Path], tiny_bundle: Path, tmp_path: Path
+) -> None:
     from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.products import Choices
 
