@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = "\n".join(
         ["# Night", "", *(f"- {step}" for step in steps), *(f"- FAILED {failure}" for failure in failures)]
     )
-    print(files.write(given.work / "summary.md", text + "\n"))
+    print(text, files.write(given.work / "summary.md", text + "\n"), sep="\n")
     return 0 if not failures else 3 if pushed else 2
 
 

@@ -157,7 +157,7 @@ def spread(
     futures = {client.submit(work, case, key=f"{case.name}-{number}", pure=False): case
                for number, case in enumerate(cases)}  # fmt: skip
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             case = futures.pop(future)
             try:
                 outcome = future.result()
