@@ -52,9 +52,8 @@ class View:
         transposed = bool(abs(column[down]) > abs(row[down]))
         along_x, along_y = (row, column) if transposed else (column, row)
         flipped = (bool((along_y[down] < 0) != upward), bool(along_x[across] < 0))
-        left, right = LETTERS[across]
-        lower, higher = LETTERS[down]
-        return cls(transposed, flipped, left + right + (higher + lower if upward else lower + higher))
+        vertical = LETTERS[down][::-1] if upward else LETTERS[down]
+        return cls(transposed, flipped, LETTERS[across] + vertical)
 
     def __call__(self, stack: Stack) -> Stack:
         """`(slices, y, x)` turned."""
