@@ -2,8 +2,8 @@
 
     python pipelines/reconstruct_folder.py scans --bundle runs/train/bundle --out reconstructed
 
-Writes NIfTI, HDF5 and a PNG of each file, `summary.md`, and `index.html` to look at. Run it again after an interruption or when files were added:
-what is done is not done again. Exit code 3: some files failed and are named in the summary; the others are done.
+Writes NIfTI, HDF5 and a PNG of each file, `summary.md`, and `index.html`. Run it again after an interruption or when
+files were added: what is done is not done again. Exit code 3: some files failed and are named in the summary.
 """
 
 from __future__ import annotations
