@@ -21,6 +21,7 @@ from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.report import write_gallery
 
 
 def largest_change(before: DicomVolume, folder: Path, missing: Missing) -> tuple[float, float]:
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
+    print(write_gallery(given.out))
     written = {path.name for result in results for path in result.outputs}
     for volume in open_volumes(find_files(given.study))[0]:
         if (folder := f"{volume.name}_dicom") in written:

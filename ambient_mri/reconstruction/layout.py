@@ -36,7 +36,8 @@ CONTRASTS = {"AXT1": "T1w", "AXT1PRE": "T1w", "AXT1POST": "T1w", "AXT2": "T2w", 
 SUFFIXES_OF_BIDS = ("T1w", "T2w", "PDw", "FLAIR", "T2star", "inplaneT1", "inplaneT2", "PDT2", "angio", "T2starw")
 UNKNOWN = "MR"
 """Of images whose contrast the input does not say; BIDS has no suffix for them."""
-IGNORED = ("*.h5", "*.png", "**/*_dicom*/**", "*.dcm", "manifest.json", "index.html", "gallery/**", f"*_{UNKNOWN}.*")
+IGNORED = ("*.h5", "*.png", "*_dicom", "*_dicom_deviation", "*.dcm", "manifest.json", "index.html", "gallery",
+           f"*_{UNKNOWN}.*")  # fmt: skip
 
 Place = Callable[[str], str]
 """From one of `SUFFIXES` to a path relative to the output folder."""
@@ -102,7 +103,11 @@ def describe_dataset(folder: Path) -> None:
             "Description": "Reconstruction and restoration of MRI for research; not for diagnostic use",
         }],
     }  # fmt: skip
-    readme = "Images reconstructed by ambient-mri, for research; not for diagnostic use. `index.html` shows them.\n"
+    readme = (
+        "Images that ambient-mri reconstructed from undersampled k-space, or restored where pixels were missing. For "
+        "research; not for diagnostic use.\n\n`index.html` shows them, with what to look at; `manifest.json` says for "
+        "each what went in, with which method and model, and how well it explains its measurement.\n"
+    )
     files.write(folder / "dataset_description.json", json.dumps(described, indent=2) + "\n")
     files.write(folder / "README", readme)
     files.write(folder / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
@@ -120,5 +125,5 @@ def describe_images(folder: Path, names: Sequence[str], facts: Mapping[str, Any]
             "ModelSHA256": facts.get("bundle_sha256", ""),
         }  # fmt: skip
         if kind == "mask":
-            about["Type"] = "Measured"
+            about["Type"] = "ROI"
         files.write(folder / f"{name.removesuffix('.nii.gz')}.json", json.dumps(about, indent=2) + "\n")

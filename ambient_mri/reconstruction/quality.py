@@ -146,7 +146,7 @@ class Quality:
         if alone:
             found.append(
                 f"slice {(self.worst_line_slice or 0) + 1}: phase-encode line {self.worst_line} (counted from 0) "
-                f"stands out {self.worst_line_ratio:.0f}-fold from its neighbours; check for spikes, motion, misplaced lines"
+                f"stands out {self.worst_line_ratio:.0f}-fold from its neighbours; check for spikes or motion"
             )
         return found
 
