@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import ifft2c
-from ambient_mri.operators import keep
+from ambient_mri.operators import PIECE, keep
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
@@ -105,22 +105,85 @@ def _espirit(y: Tensor, mask: Tensor, width: int, kernel_width: int, threshold: 
             remedy="State sensitivity_maps: known, or use scans with an autocalibration region",
         )
     w = min(kernel_width, (min(block.shape[1:]) + 2) // 2)
+    lags = _lags(_row_space(block, w, threshold).reshape(coils, w, w, -1))
+    frequencies = torch.arange(1 - w, w, device=y.device)
+    waves = [
+        torch.polar(
+            torch.ones((), device=y.device),
+            2 * math.pi / n * (torch.arange(n, device=y.device) - n // 2)[:, None] * frequencies,
+        )
+        for n in shape
+    ]
+    along_x = torch.einsum("xl,ckjl->jxck", waves[1], lags) / w**2
+    maps, step = (
+        torch.empty((*shape, coils), dtype=y.dtype, device=y.device),
+        max(1, 4 * PIECE // (shape[1] * coils**2)),
+    )
+    start = torch.ones(1, shape[1], coils, dtype=y.dtype, device=y.device)
+    for top in range(
+        0, shape[0], step
+    ):  # some rows at a time, which stay in the cache; each begins where the last ended
+        covariance = torch.tensordot(waves[0][top : top + step], along_x, 1)
+        values, vectors = dominant_eigenvectors(covariance, start, above=crop)
+        start = vectors[-1:]
+        maps[top : top + step] = keep(values > crop, vectors)
+    maps = maps.permute(2, 0, 1)
+    return maps * torch.polar(torch.ones_like(maps[:1].real), -maps[:1].angle())
+
+
+def _row_space(block: Tensor, w: int, threshold: float) -> Tensor:
+    """Orthonormal columns `(c·w·w, k)`: right singular vectors of the matrix of all w × w patches of calibration data.
+
+    From the eigenvectors of the smaller of its two Gram matrices. That squares singular values, which single precision
+    stands: `threshold`² is far above its rounding error.
+    """
     patches = block.unfold(1, w, 1).unfold(2, w, 1)  # (c, j, k, w, w)
-    matrix = patches.permute(1, 2, 0, 3, 4).reshape(-1, coils * w * w)
-    _, singular, rows_space = torch.linalg.svd(matrix, full_matrices=False)
-    kernels = rows_space[singular > threshold * singular.max()]
-    # Σ_k K_i(p) K̄_j(q) depends on p − q once transformed: gather lags, then one transform per coil pair
-    gram = (kernels.T @ kernels.conj()).reshape(coils, w * w, coils, w * w)
-    p, q = torch.meshgrid(torch.arange(w * w), torch.arange(w * w), indexing="ij")
-    lag_y, lag_x = p // w - q // w + shape[0] // 2, p % w - q % w + shape[1] // 2
-    lags = torch.zeros(coils, coils, shape[0] * shape[1], dtype=y.dtype, device=y.device)
-    index = ((lag_y % shape[0]) * shape[1] + lag_x % shape[1]).flatten().to(y.device)
-    lags.index_add_(2, index, gram.permute(0, 2, 1, 3).reshape(coils, coils, -1))
-    covariance = ifft2c(lags.reshape(coils, coils, *shape)) * (math.sqrt(shape[0] * shape[1]) / w**2)
-    values, vectors = torch.linalg.eigh(covariance.permute(2, 3, 0, 1))
-    maps = vectors[..., -1].permute(2, 0, 1)
-    maps = maps * torch.polar(torch.ones_like(maps[:1].real), -maps[:1].angle())
-    return keep((values[..., -1] > crop)[None], maps)
+    matrix = patches.permute(1, 2, 0, 3, 4).reshape(-1, len(block) * w * w)
+    wide = matrix.shape[0] < matrix.shape[1]
+    squares, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
+    strong = squares > threshold**2 * squares[-1]
+    vectors = vectors[:, strong]
+    return matrix.mH @ (vectors / squares[strong].sqrt()) if wide else vectors
+
+
+def _lags(kernels: Tensor) -> Tensor:
+    """Σ over p − q = l of the projector on kernels `(c, w, w, k)`: `(c, c, 2w − 1, 2w − 1)`, lags l from 1 − w."""
+    coils, w = kernels.shape[:2]
+    flat = kernels.reshape(coils * w * w, -1)
+    projector = (flat.conj() @ flat.T).reshape(coils, w, w, coils, w, w)
+    lags = torch.zeros(coils, coils, 2 * w - 1, 2 * w - 1, dtype=kernels.dtype, device=kernels.device)
+    for p in range(w):
+        for q in range(w):  # all coils and one offset between the rows and columns of q at a time
+            lags[:, :, w - 1 - p : 2 * w - 1 - p, w - 1 - q : 2 * w - 1 - q] += projector[:, :, :, :, p, q].permute(
+                0, 3, 1, 2
+            )
+    return lags
+
+
+def dominant_eigenvectors(
+    matrices: Tensor, start: Tensor, *, above: float = 0.0, tolerance: float = 1e-4, at_most: int = 100
+) -> tuple[Tensor, Tensor]:
+    """Largest eigenvalue `(…, 1)` and its vector `(…, n)` of many positive matrices `(…, n, n)` by power iteration.
+
+    Parameters
+    ----------
+    start
+        First guess, broadcastable to `(…, n)`.
+    above
+        Eigenvalues well below this one, and their vectors, need not have settled.
+    tolerance
+        Change of a vector of norm 1 at which it has settled.
+    """
+    vectors = start
+    for done in range(at_most):
+        image = torch.matmul(matrices, vectors[..., None])[..., 0]
+        values = torch.linalg.vector_norm(torch.view_as_real(image), dim=(-2, -1))[..., None]
+        following = image / values.clamp_min(1e-30)
+        change = torch.linalg.vector_norm(torch.view_as_real(following - vectors), dim=(-2, -1))
+        vectors = following
+        if done >= 4 and not bool(((change > tolerance) & (values[..., 0] > 0.9 * above)).any()):
+            break
+    return values, vectors
 
 
 def _centre(block: Tensor, size: tuple[int, int]) -> Tensor:

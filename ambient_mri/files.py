@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ REMEDIES = {
     errno.EACCES: "Check the permissions or choose another --out",
     errno.EROFS: "Choose an --out that can be written",
 }
+SETTLED = 60.0
 # PyTorch, safetensors and HDF5 report a full disk as an error of their own.
 SIGNS_OF_FULL = ("No space left on device", "PytorchStreamWriter failed writing")
 
@@ -47,6 +49,28 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove temporary files that killed processes left in `folder` and below.
+
+    One that was touched within the last minute stays: its writer may run on another machine.
+    """
+    for path in folder.rglob(".*.part"):
+        number = path.suffixes[-2].removeprefix(".") if len(path.suffixes) > 1 else ""
+        with suppress(OSError):
+            if number.isdigit() and not _runs(int(number)) and time.time() - path.stat().st_mtime > SETTLED:
+                path.unlink()
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -55,3 +55,31 @@ def fft1c(image: Tensor) -> Tensor:
 def ifft1c(kspace: Tensor) -> Tensor:
     """Inverse (and adjoint) of `fft1c`."""
     return _centred(torch.fft.ifftn, kspace, (-1,))
+
+
+def natural_order(weight: Tensor) -> Tensor:
+    """A weight on centred k-space in the order that `filtered` wants; axes of length 1 stand for all of k-space."""
+    shifted: Tensor = torch.fft.ifftshift(weight, dim=[d for d in (-2, -1) if weight.shape[d] > 1])
+    return shifted
+
+
+def filtered(images: Tensor, weight: Tensor) -> Tensor:
+    """F⁻¹ diag(w) F of images, F as in `fft2c`, without a single shift.
+
+    The shifts of F around the images turn into phases of k-space, which cancel between F and its inverse; those of
+    k-space are done once, on the weight. Exact for every size. A weight of one row commutes with the transform along y,
+    which drops out.
+
+    Parameters
+    ----------
+    weight
+        `(…, y or 1, x)` bool or real, in `natural_order`. Where it is False, exact zeros.
+    """
+    axes = (-1,) if weight.shape[-2] == 1 else (-2, -1)
+    spectrum = torch.fft.fftn(images, dim=axes)
+    if weight.dtype == torch.bool:
+        kept = torch.where(weight, spectrum, torch.zeros((), dtype=spectrum.dtype, device=spectrum.device))
+    else:
+        kept = weight * spectrum
+    image: Tensor = torch.fft.ifftn(kept, dim=axes)
+    return image

@@ -7,6 +7,7 @@ Operators are immutable; masks use `where`, so that NaN in unmeasured samples ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ambient_mri.fourier import fft1c, fft2c, ifft1c, ifft2c
+from ambient_mri.fourier import fft2c, filtered, ifft2c, natural_order
 
 
 class LinearOperator(Protocol):
@@ -78,9 +79,7 @@ class Fourier:
         return x
 
     def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
-        if weight.shape[-2] == 1:  # lines commute with the readout transform
-            return ifft1c(_weigh(weight, fft1c(x)))
-        return ifft2c(_weigh(weight, fft2c(x)))
+        return filtered(x, natural_order(weight))
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,40 @@ class Sense:
         return Coils(self.maps).normal(x)
 
     def masked_normal(self, x: Tensor, weight: Tensor) -> Tensor:
-        coil_images = self.maps * x
-        if weight.shape[-2] == 1:  # lines commute with the readout transform
-            seen = ifft1c(_weigh(weight, fft1c(coil_images)))
-        else:
-            seen = ifft2c(_weigh(weight, fft2c(coil_images)))
-        return (self.maps.conj() * seen).sum(1, keepdim=True)
+        weight = natural_order(weight)
+        differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (self.maps, x, weight))
+        if differentiated or x.device.type != "cpu":
+            return self._filtered(self.maps, x, weight)
+        shape = (len(x), *self.maps.shape[1:])
+        maps, weight = self.maps.expand(shape), weight.expand(len(x), -1, -1, -1)
+        image = torch.zeros_like(x)
+        for b, c, y in pieces(shape, by_lines=weight.shape[-2] == 1):  # each stays in the cache of the processor
+            image[b, :, y] += self._filtered(maps[b, c, y], x[b, :, y], weight[b])
+        return image
+
+    @staticmethod
+    def _filtered(maps: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        return (maps.conj() * filtered(maps * x, weight)).sum(1, keepdim=True)
+
+
+PIECE = 2**16
+"""Complex numbers, half a MiB: two such pieces and the maps are at work at once."""
+
+
+def pieces(shape: Sequence[int], *, by_lines: bool, size: int = PIECE) -> Iterator[tuple[slice, slice, slice]]:
+    """Ranges of images, coils and rows that cover `shape` `(b, c, y, x)` in parts of about `size` numbers.
+
+    Where whole lines are measured a part is some rows of all coils, since other rows do not matter to them; elsewhere
+    it is some coils of the whole image. Small images come several at a time.
+    """
+    b, c, y, x = shape
+    step_b, step_c, step_y = max(1, size // (c * y * x)), c, y
+    if c * y * x > size:
+        step_c, step_y = (c, max(1, size // (c * x))) if by_lines else (max(1, size // (y * x)), y)
+    for i in range(0, b, step_b):
+        for j in range(0, c, step_c):
+            for k in range(0, y, step_y):
+                yield slice(i, i + step_b), slice(j, j + step_c), slice(k, k + step_y)
 
 
 @dataclass(frozen=True)
@@ -215,6 +242,13 @@ class Masked:
     def show(self, kept: Tensor) -> Masked:
         """Ã = D A for D = diag(`kept`): measures only what both measured."""
         return Masked(self.encoding, self.mask & kept)
+
+    def rows(self, images: slice, rows: slice) -> Masked:
+        """What `normal` is to some rows y of some images, which it does not mix where coils measure whole lines."""
+        assert isinstance(self.encoding, Sense) and self.mask.shape[-2] == 1
+        maps, mask = self.encoding.maps, self.mask
+        maps = maps[images if len(maps) > 1 else slice(None), :, rows]
+        return Masked(Sense(maps), mask[images] if len(mask) > 1 else mask)
 
 
 class _SigpyApply(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""What does never seeing a clean image cost? Four trainings of the same length, evaluated on the same test slices.
+"""What does never seeing a clean image cost? Five trainings of the same length, evaluated on the same test slices.
 
     python pipelines/corrupted_vs_clean.py --data brain_bids --clean brain_bids_clean --minutes 60 --out runs/comparison
 
@@ -6,6 +6,7 @@ ambient     learns from the corrupted scans of --data
 clean       the same, from --clean: the fully sampled twin of --data (for tables only)
 unweighted  ambient without inverse-probability weights
 naive       without further corruption: shown what it is judged on
+ssdu        the same network as a self-supervised unrolled one, at one noise level
 
 Writes results.md, .json and .html, and a page with pictures for each. Run it again after an interruption: trainings
 resume, and what is finished, a training or an evaluation, is not repeated.
@@ -29,7 +30,7 @@ from ambient_mri.reconstruction.methods import METHODS, needs_network
 from ambient_mri.reconstruction.results import Evaluation
 from ambient_mri.report import evaluation_markdown, evaluation_page
 
-TRAININGS = {"ambient": "ambient", "clean": "ambient", "unweighted": "unweighted", "naive": "naive"}
+TRAININGS = {"ambient": "ambient", "clean": "ambient", "unweighted": "unweighted", "naive": "naive", "ssdu": "ssdu"}
 LEARNED = tuple(filter(needs_network, METHODS))
 
 

@@ -2,8 +2,8 @@
 
     python pipelines/reconstruct_folder.py scans --bundle runs/train/bundle --out reconstructed
 
-Writes NIfTI, HDF5 and a PNG of each file and `summary.md`. Run it again after an interruption or when files were added:
-what is done is not done again. Exit code 3: some files failed and are named in the summary; the others are done.
+Writes NIfTI, HDF5 and a PNG of each file, `summary.md`, and `index.html`. Run it again after an interruption or when
+files were added: what is done is not done again. Exit code 3: some files failed and are named in the summary.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from ambient_mri import files
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.reconstruction.batch import Result, reconstruct
 from ambient_mri.reconstruction.manifest import Manifest
+from ambient_mri.report import write_gallery
 
 
 def summary(results: Sequence[Result], out: Path, failure: str) -> str:
     """A Markdown table of what was done, then every warning and what failed."""
     facts = Manifest(out).entries
-    lines = ["| file | slices | R | noise | seconds | warnings |", "|---|---|---|---|---|---|"]
+    lines = ["| file | slices | R | noise | seconds | warnings | flags |", "|---|---|---|---|---|---|---|"]
     for result in results:
         known = facts[result.source.stem]
         cells = (result.source.name, result.slices, f"{known['acceleration']:.2f}", f"{known['noise_std']:.3g}",
-                 f"{known['seconds']:.1f}", len(result.warnings))  # fmt: skip
+                 f"{known['seconds']:.1f}", len(result.warnings), len(result.flags))  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     done = sum(not result.skipped for result in results)
     lines += ["", f"{len(results)} files are there: {done} done now, {len(results) - done} before.", ""]
-    lines += [f"- {result.source.name}: {warning}" for result in results for warning in result.warnings]
+    lines += [f"- {result.source.name}: {said}" for result in results for said in (*result.flags, *result.warnings)]
     return "\n".join([*lines, failure]).rstrip() + "\n"
 
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     text = summary(results, given.out, failure)
-    print(text, files.write(given.out / "summary.md", text), sep="\n")
+    print(text, files.write(given.out / "summary.md", text), write_gallery(given.out), sep="\n")
     return 3 if failure else 0
 
 

@@ -4,7 +4,8 @@
     python pipelines/reconstruct_study.py STUDY --out DIR --method l1-wavelet
 
 fastMRI, MRD and BART files are found by their content, in the folder and below. Run it again after an interruption:
-what is done is not done again. Exit code 3: some files failed and are named in DIR/failed.txt; the others are done.
+what is done is not done again. DIR/index.html shows all of it. Exit code 3: some files failed and are named in
+DIR/failed.txt; the others are done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ambient_mri import files
 from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.report import write_gallery
 
 
 def raw_data(study: Path) -> list[Path]:
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not paths:
         failures.append(f"{given.study}: no raw data of a known format in this folder")
     files.write(given.out / "failed.txt", "".join(f"{line}\n" for line in failures))
+    print(write_gallery(given.out))
     for line in failures:
         print(line, file=sys.stderr)
     return (3 if done else 2) if failures else 0

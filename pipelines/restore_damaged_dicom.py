@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ambient_mri.cli.arguments import missing_value
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.report import write_gallery
 
 
 def largest_change(before: DicomVolume, folder: Path, missing: Missing) -> tuple[float, float]:
@@ -42,11 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--mask", type=Path)
-    said.add_argument("--missing", help="padding, or a number")
+    said.add_argument("--missing", type=missing_value, help="padding, or a number")
     given = parser.parse_args(arguments)
 
-    value = given.missing if given.missing in (None, "padding") else float(given.missing)
-    missing, code = Missing(given.mask, value), 0
+    missing, code = Missing(given.mask, given.missing), 0
     try:
         results = reconstruct(given.bundle, [given.study], given.out, method=given.method, device=given.device,
                               formats=["dicom", "nifti"], missing=missing, progress=print)  # fmt: skip
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
+    print(write_gallery(given.out))
     written = {path.name for result in results for path in result.outputs}
     for volume in open_volumes(find_files(given.study))[0]:
         if (folder := f"{volume.name}_dicom") in written:

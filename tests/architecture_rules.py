@@ -16,8 +16,9 @@ ROOMS = (
     "data", "prior", "sampling", "reconstruction", "pacs", "generation", "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
-    "dicomweb_client", "distributed", "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel", "numpy", "pydantic",
-    "pydicom", "pynetdicom", "requests", "safetensors", "scipy", "sigpy", "skimage", "tensorboard", "torch", "yaml",
+    "dask_jobqueue", "dicomweb_client", "distributed", "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel",
+    "numpy", "pydantic", "pydicom", "pynetdicom", "requests", "safetensors", "scipy", "sigpy", "skimage", "tensorboard",
+    "torch", "yaml",
 )  # fmt: skip
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}
 LIGHT = ("__init__", "__main__", "cli", "doctor")

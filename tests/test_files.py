@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,20 @@ import pytest
 from ambient_mri import files
 from ambient_mri.errors import InputError
 from ambient_mri.files import is_disk_full, replacing, write
+
+
+def test_what_killed_processes_left_is_cleared_and_what_runs_is_not(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f".a.h5.{gone.pid}.part", f".b.h5.{os.getpid()}.part", f".c.h5.{gone.pid}.part", ".part", "d.part"]
+    (tmp_path / "deep").mkdir()
+    paths = [tmp_path / "deep" / name for name in names]
+    for path in paths:
+        path.write_text("half")
+        os.utime(path, (1, 1))
+    os.utime(paths[2])  # just now: perhaps by another machine
+    files.clear_unfinished(tmp_path)
+    assert [path.exists() for path in paths] == [False, True, True, True, True]
 
 
 def test_new_content_replaces_old(tmp_path: Path) -> None:

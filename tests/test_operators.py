@@ -141,11 +141,50 @@ def test_line_masks_take_the_one_dimensional_path_and_equal_the_two_dimensional(
     def refuse(_: Tensor) -> Tensor:
         raise AssertionError("a line mask went through a two-dimensional transform")
 
-    monkeypatch.setattr(operators, "fft2c", refuse)
-    monkeypatch.setattr(operators, "ifft2c", refuse)
+    def along_lines(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def checked(x: Tensor, dim: tuple[int, ...], **norm: str) -> Tensor:
+            return transform(x, dim=dim, **norm) if dim == (-1,) else refuse(x)
+
+        return checked
+
+    for name in ("fftn", "ifftn"):
+        monkeypatch.setattr(torch.fft, name, along_lines(getattr(torch.fft, name)))
+    for name in ("fft2", "ifft2"):
+        monkeypatch.setattr(torch.fft, name, refuse)
     assert relative(encoding.masked_normal(x, weight), slow) < 1e-6
     with pytest.raises(AssertionError, match="two-dimensional"):
         encoding.masked_normal(x, weight.expand(-1, -1, *shape))
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (16, 13), (17, 12), (17, 11)])
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "points"])
+@pytest.mark.parametrize("one_set_of_maps", [True, False])
+@pytest.mark.parametrize("piece", [1, 40, 600, 10**6])
+def test_the_normal_operator_in_pieces_equals_adjoint_of_forward(
+    shape: Shape, lines: bool, one_set_of_maps: bool, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators.pieces, "__kwdefaults__", {"size": piece})
+    mask = (_lines if lines else _points)(shape, 3)
+    A = Masked(Sense(_maps(shape, scans=1 if one_set_of_maps else 3)), mask)
+    x = complex_normal(3, 1, *shape, rng=_rng(1))
+    slow = A.adjoint(A.forward(x))
+    assert relative(A.normal(x), slow) < 1e-6
+    tracked = x.clone().requires_grad_()
+    whole = A.normal(tracked)
+    assert relative(whole.detach(), slow) < 1e-6
+    (pulled,) = torch.autograd.grad(whole, tracked, x)  # AᴴA is its own adjoint
+    assert relative(pulled, slow) < 1e-6
+
+
+def test_pieces_cover_everything_once() -> None:
+    for shape in [(5, 3, 16, 12), (1, 8, 64, 48), (3, 2, 4, 4)]:
+        for by_lines in (True, False):
+            for size in (1, 100, 1000, 10**6):
+                seen = torch.zeros(shape)
+                for b, c, y in operators.pieces(shape, by_lines=by_lines, size=size):
+                    assert not by_lines or seen[b, :, y].shape[1] == seen[b, c, y].shape[1]
+                    seen[b, c, y] += 1
+                assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("mask", [_lines((17, 11)), _points((17, 11))], ids=["lines", "points"])

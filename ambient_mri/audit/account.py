@@ -26,6 +26,7 @@ QUANTILES = 101
 def tests_of(
     t1: Exchangeability, t3: Exchangeability, t4: Membership | None, patients: tuple[int, int]
 ) -> tuple[TestResult, ...]:
+    """T1, T3 and, with access to the model, T4, adjusted together."""
     raw = [t1.p_value, t3.p_value, *([] if t4 is None else [t4.p_value])]
     adjusted = holm(raw)
 
@@ -52,6 +53,7 @@ def tests_of(
 def detections_of(
     names: list[str], joint: Exchangeability, salt: str, t1: Exchangeability, t3: Exchangeability
 ) -> tuple[Detection, ...]:
+    """Named patients by pseudonym, smallest p-value first."""
     found = []
     for i in np.flatnonzero(joint.named):
         lists = tuple(test for test, one in (("T1", t1), ("T3", t3)) if one.named[i]) or ("T1 or T3",)
@@ -61,6 +63,7 @@ def detections_of(
 
 
 def membership_of(t4: Membership | None) -> MembershipResult | None:
+    """T4 beside its p-value."""
     if t4 is None:
         return None
     return MembershipResult(
@@ -69,10 +72,12 @@ def membership_of(t4: Membership | None) -> MembershipResult | None:
 
 
 def quality_of(looks: Quality) -> QualityResult:
+    """As plain data."""
     return QualityResult(realistic=looks.realistic, detail=looks.detail, adequate=looks.adequate)
 
 
 def limits_of(limits: power.Sensitivity) -> Limits:
+    """As plain data."""
     return Limits(
         samples=limits.samples, recall=limits.recall, least_patients=limits.least_patients,
         least_named=limits.least_named, rate=limits.rate, copies_at_most=limits.copies_at_most,
@@ -87,6 +92,8 @@ def curves_of(
     level: Level,
     doses: list[Dose],
 ) -> Curves:
+    """What figures are drawn from: sorted or aggregated, so that no row is a person."""
+
     def ordered(values: Array) -> tuple[float, ...]:
         return tuple(np.sort(values).round(6).tolist())
 
@@ -103,6 +110,7 @@ def curves_of(
 
 
 def subject_of(state: Material) -> Subject:
+    """What was audited."""
     options, bundle = state.options, state.bundle
     sha256, count = subject_sha256(options), len(state.images)
     if bundle is None:
@@ -116,6 +124,7 @@ def subject_of(state: Material) -> Subject:
 
 
 def data_of(state: Material) -> Data:
+    """Against which scans."""
     train, hold, spec = state.train, state.hold, state.spec
     law = " ".join(f"{key}={value}" for key, value in spec.acquisition.pattern.model_dump().items())
     return Data(
@@ -128,10 +137,12 @@ def data_of(state: Material) -> Data:
 
 
 def access_of(state: Material) -> Literal["samples", "model"]:
+    """What of the generator was used; pictures alone are samples."""
     return "model" if state.bundle is not None and state.options.access == "model" else "samples"
 
 
 def limitations_of(state: Material, looks: Quality) -> tuple[str, ...]:
+    """What this audit cannot say, for people."""
     lines = [
         "No test here proves that nobody can be recognised: they look for copies and for better recovery of training "
         "scans, not for every attack.",

@@ -40,13 +40,15 @@ class Embedder(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.mixed = nn.Conv2d(WIDTHS[-1], WIDTHS[-1], 3, 1, 1)
         side = SIZE // 2 ** len(WIDTHS)
-        self.head = nn.Linear(WIDTHS[-1] * side * side, DIMENSIONS)
+        self.head = nn.Linear(WIDTHS[-1] * side * side, DIMENSIONS, bias=False)
+        # what all pictures share is taken off, or all start near each other and training begins with a plateau
+        self.centred = nn.BatchNorm1d(DIMENSIONS, affine=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """`(b, 128)` of length 1. Pictures of any size are brought to 64 x 64 and to mean 0, standard deviation 1."""
         maps = self.trunk(normalised(pictures))
         maps = maps + functional.gelu(self.mixed(maps))
-        return functional.normalize(self.head(maps.flatten(1)), dim=1)
+        return functional.normalize(self.centred(self.head(maps.flatten(1))), dim=1)
 
 
 def normalised(pictures: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from ambient_mri.prior.steps import stream
 
 Progress = Callable[[str], None]
 LEARNED_FROM = 20_000
+FEWEST_PATIENTS = 10
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,12 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     both_sides = set(train.patients) & set(hold.patients)
     twins = {hold.patients[pair.second - len(train)] for pair in across} | both_sides
     clean_hold = only(hold, [row for row, patient in enumerate(hold.patients) if patient not in twins])
+    for side, which in ((train, "training"), (clean_hold, "hold-out")):
+        if len(set(side.patients)) < FEWEST_PATIENTS:
+            raise InputError(
+                f"{len(set(side.patients))} {which} patients, too few to compare", where=f"{spec.name}: split",
+                remedy=f"At least {FEWEST_PATIENTS} are needed on each side, and 50 for an answer of any use",
+            )  # fmt: skip
     slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
         options, spec, level, bundle, progress, train, clean_hold, images, network, len(drawn) - len(kept),
@@ -219,16 +227,19 @@ def _embedder(
 ) -> embedder.Embedder:
     path = options.out / "work" / "embedder.safetensors"
     if path.exists():
-        return embedder.load_embedder(path)
+        return embedder.load_embedder(path).to(options.device)
     law = None if options.scans == "images" else spec.further()
+
+    started = time.monotonic()
 
     def note(step: int, loss: float) -> None:
         if (step + 1) % 50 == 0:
-            progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}")
+            left = (time.monotonic() - started) / (step + 1) * (level.embedder_steps - step - 1)
+            progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}, about {left:.0f} s left")
 
     shown = [only(side, _some(len(side), options.seed)) for side in (train, hold)]
     pictures = torch.cat([views(side, law, options.seed) for side in shown], 1)
-    network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), progress=note)
+    network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), options.device, note)
     embedder.save_embedder(path, network)
     return network
 

@@ -16,7 +16,8 @@ from typing import NoReturn
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.cli import audit, data, generation, pacs, reconstruction, training
+from ambient_mri.cli import audit, data, generation, models, pacs, reconstruction, training
+from ambient_mri.cli.allocator import keep_freed_memory
 from ambient_mri.cli.arguments import say
 from ambient_mri.errors import InputError, PartlyDone
 
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ambient-mri {ambient_mri.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (training, reconstruction, generation, audit, data, pacs):
+    for room in (training, models, reconstruction, generation, audit, data, pacs):
         room.add(commands)
     add = commands.add_parser("doctor", help="versions, device, threads, optional parts, data found")
     add.set_defaults(run=doctor)
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. AMBIENT_MRI_TRACEBACK=1 shows where an error came from."""
     arguments = _parser().parse_args(argv)
     _log_to_stderr()
+    keep_freed_memory()
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ambient_mri.errors import InputError
@@ -21,6 +22,13 @@ class Commands(Protocol):
     """Where a command is added: what `ArgumentParser.add_subparsers` gives."""
 
     def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser: ...
+
+
+def bundle(text: str) -> Path:
+    """A folder, or the name of a model that the package carries."""
+    from ambient_mri.prior.shipped import located
+
+    return located(text)
 
 
 def positive(text: str) -> float:
@@ -65,6 +73,14 @@ def format_names(text: str) -> tuple[str, ...]:
         if name not in FORMATS:
             raise argparse.ArgumentTypeError(f"{name!r} is no format; choose among {', '.join(FORMATS)}")
     return names
+
+
+def memory(text: str) -> int:
+    """Bytes: a number with M or G, GiB without."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    number = text.upper().removesuffix("IB").removesuffix("B")
+    unit = units[number[-1]] if number and number[-1] in units else units["G"]
+    return int(positive(number.rstrip("KMGT")) * unit)
 
 
 def missing_value(text: str) -> float | str:

@@ -44,6 +44,7 @@ def audit(arguments: argparse.Namespace) -> int:
     from ambient_mri.audit.run import AuditOptions
     from ambient_mri.audit.run import audit as run
     from ambient_mri.cli.arguments import device
+    from ambient_mri.prior.shipped import located
     from ambient_mri.report import annex_page, audit_page, audit_text
 
     if len(arguments.subject) + bool(arguments.samples) != 1:
@@ -52,7 +53,7 @@ def audit(arguments: argparse.Namespace) -> int:
         if getattr(arguments, flag) is None:
             raise InputError("is needed", where=f"--{flag}", remedy="See `ambient-mri audit --help`")
     options = AuditOptions(
-        bundle=Path(arguments.subject[0]) if arguments.subject else None,
+        bundle=located(arguments.subject[0]) if arguments.subject else None,
         data=arguments.data,
         out=arguments.out,
         pictures=tuple(arguments.samples),

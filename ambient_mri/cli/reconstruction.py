@@ -11,10 +11,12 @@ from ambient_mri.cli.arguments import (
     POSTERIOR,
     Commands,
     accelerations,
+    bundle,
     common,
     count,
     device,
     format_names,
+    memory,
     method_names,
     missing_value,
     positive,
@@ -27,7 +29,7 @@ from ambient_mri.cli.arguments import (
 def add(commands: Commands) -> None:
     add = commands.add_parser("reconstruct", help="k-space or damaged images to NIfTI, HDF5, DICOM and PNG")
     add.set_defaults(run=reconstruct)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
     add.add_argument(
@@ -38,6 +40,8 @@ def add(commands: Commands) -> None:
     masks.add_argument(
         "--missing", type=missing_value, metavar="V", help="value of missing pixels, nan, or padding (DICOM)"
     )
+    add.add_argument("--layout", choices=("flat", "bids"), default="flat", help="of the outputs, default: %(default)s")
+    add.add_argument("--max-memory", type=memory, metavar="SIZE", help="that the job may hold, such as 4G")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
     add.add_argument("--method", choices=METHODS + POSTERIOR, default="one-step", help="default: %(default)s")
@@ -47,7 +51,7 @@ def add(commands: Commands) -> None:
 
     add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
     add.set_defaults(run=evaluate)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("--data", required=True, metavar="SPEC")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
@@ -62,7 +66,7 @@ def add(commands: Commands) -> None:
 
     add = commands.add_parser("calibrate", help="make standard deviations of posterior samples mean what they say")
     add.set_defaults(run=calibrate)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="gets configs/calibration.json")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help="gets configs/calibration.json")
     add.add_argument("--data", required=True, metavar="SPEC", help="fitted on its validation split, checked on test")
     add.add_argument("--method", choices=POSTERIOR, default="a-fill", help="default: %(default)s")
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices of each split")
@@ -75,14 +79,21 @@ def add(commands: Commands) -> None:
 def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.batch import reconstruct as run
+    from ambient_mri.reconstruction.layout import folder_of
+    from ambient_mri.report import write_gallery
 
-    results = run(
-        arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
-        device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
-        missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
-        cluster=arguments.cluster,
-        sampling=sampling(arguments, (arguments.method,)),
-    )  # fmt: skip
+    folder = folder_of(arguments.out, arguments.layout)
+    try:
+        results = run(
+            arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
+            device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
+            missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
+            sampling=sampling(arguments, (arguments.method,)), cluster=arguments.cluster,
+            max_memory=arguments.max_memory, layout=arguments.layout,
+        )  # fmt: skip
+    finally:  # also of a job that was interrupted, or of which some cases failed
+        if (folder / "manifest.json").is_file():
+            say(f"{write_gallery(folder)}")
     for result in results:
         print(result)
     return 0

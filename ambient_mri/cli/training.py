@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ambient_mri.cli.arguments import Commands, common, count, device, positive
+from ambient_mri.cli.arguments import Commands, bundle, common, count, device, positive
 
 PRESETS = ("tiny", "small", "base")
 PROPER_SAMPLERS = ("dds", "mmps")
@@ -28,13 +28,13 @@ def add(commands: Commands) -> None:
         help="ambient, or what it is compared with: ssdu (unrolled), naive (no D), unweighted, ambientgan",
     )
     add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    add.add_argument("--init", type=Path, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
     common(add)
 
     add = commands.add_parser("refine", help="an ambient prior into a proper one, by EM; the same command resumes")
     add.set_defaults(run=refine)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("--data", required=True, metavar="SPEC", help="what the bundle was trained on")
     add.add_argument("--out", type=Path, default=Path("runs/refine"), metavar="DIR", help="default: %(default)s")
     add.add_argument("--laps", type=count, default=4, metavar="N", help="default: %(default)s")
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
 
     add = commands.add_parser("sample", help="draw images from a trained prior")
     add.set_defaults(run=sample)
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
     add.add_argument("-n", "--number", type=count, default=64, help="default: %(default)s")
     add.add_argument("--out", type=Path, required=True, metavar="DIR")
     add.add_argument("--steps", type=count, default=18, help="noise levels of the sampler, default: %(default)s")
@@ -75,9 +75,9 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("\n".join(dry_run(options)))
     else:
-        bundle = run(options, preview)
+        folder = run(options, preview)
         if os.environ.get("RANK", "0") == "0":
-            print(bundle)
+            print(folder)
     return 0
 
 

@@ -76,6 +76,10 @@ class MeasuredVolume:
     def __len__(self) -> int:
         return len(self.volume)
 
+    @property
+    def coils(self) -> int:
+        return self.volume.shape[1]
+
     def __getitem__(self, index: int) -> Measurement:
         """Slice `index`, normalised, batch size 1."""
         if not 0 <= index < len(self):
@@ -107,9 +111,22 @@ class MeasuredVolume:
     @cached_property
     def noise_std(self) -> float:
         """Per real component, in the units of the file."""
-        for stated in (self._stated_noise_std, self.volume.noise_std):
-            if stated is not None:
-                return stated
+        return self.edge_noise_std if self.known_noise_std is None else self.known_noise_std
+
+    @property
+    def known_noise_std(self) -> float | None:
+        """As the user or the file states it; None: it has to be estimated."""
+        return self.volume.noise_std if self._stated_noise_std is None else self._stated_noise_std
+
+    @cached_property
+    def edge_noise_std(self) -> float:
+        """An estimate from the ends of the readout of the middle slice, whatever is stated.
+
+        Raises
+        ------
+        InputError
+            If nothing was measured there.
+        """
         y = self.volume.read(len(self) // 2, self._file_mask)[None]
         return noise_std(edge_samples(y, self._file_mask[None, None]))
 

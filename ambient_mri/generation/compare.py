@@ -35,19 +35,21 @@ class Real:
 
 
 def real_images(spec: DataSpec, splits: Sequence[str], limit: int | None = None) -> Real:
-    """EVALUATION ONLY: the images behind the measurements of some parts of a data set, at most `limit` in all."""
-    images: list[Images] = []
-    patients: list[str] = []
-    for split in splits:
-        room = None if limit is None else limit - len(images)
-        scans = open_evaluation(spec, split, limit=room) if room is None or room > 0 else None
-        for i in range(len(scans) if scans is not None else 0):
-            assert scans is not None
-            images.append(scans[i][1][0, 0].abs().float().numpy())
-            patients.append(scans.patient(i))
-    if len({image.shape for image in images}) > 1:
-        raise InputError("the real images have several sizes", where=spec.name, remedy="Set source.crop_kspace")
-    return Real(np.stack(images), tuple(patients))
+    """EVALUATION ONLY: the images behind the measurements of some parts of a data set.
+
+    Parameters
+    ----------
+    limit
+        At most this many, evenly spread over all, so that as many patients as can be are among them.
+    """
+    every = [(scans, i) for scans in (open_evaluation(spec, split) for split in splits) for i in range(len(scans))]
+    if limit is not None and limit < len(every):
+        every = [every[int(place)] for place in np.linspace(0, len(every) - 1, limit).round()]
+    images = [scans[i][1][0, 0].abs().float().numpy() for scans, i in every]
+    if len({image.shape for image in images}) != 1:
+        raise InputError("there are no real images, or they have several sizes", where=spec.name,
+                         remedy="Look at the split, or set source.crop_kspace")  # fmt: skip
+    return Real(np.stack(images), tuple(scans.patient(i) for scans, i in every))
 
 
 def load_samples(path: Path, shape: tuple[int, int]) -> Images:
@@ -161,15 +163,15 @@ def compare(
     rest = tuple(part for part in ("validation", "train") if part != split)
     count = min([len(one) for one in sets.values()] + ([limit] if limit is not None else []))
     others = real_images(spec, rest, 2 * count).images
-    count = min(count, len(others))
+    floor, spare = (others[::2], others[1::2]) if len(others) == 2 * count else (others, others)
+    count = min(count, len(floor))
     if min(count, len(real.images)) < FEWEST:
         raise InputError(f"{count} samples and {len(real.images)} real images are too few to compare",
                          where=spec.name, remedy=f"Draw at least {FEWEST} of each")  # fmt: skip
-    spare = others[count:] if len(others) >= 2 * count else others  # the axes owe nothing to the floor where possible
     yardstick = Yardstick(real, spare, seed=seed, embed=embed)
     return Comparison(
         data=spec.name, data_sha256=spec.sha256, simulated=spec.simulated, split=split, real=len(real.images),
         patients=len(set(real.patients)), embedding=embedding, dimensions=len(yardstick.axes.axes), seed=seed,
-        command=command, floor=Row("real images", count, yardstick.figures(others[:count])),
+        command=command, floor=Row("real images", count, yardstick.figures(floor[:count])),
         rows=tuple(Row(name, count, yardstick.figures(one[:count])) for name, one in sets.items()),
     )  # fmt: skip

@@ -105,8 +105,8 @@ def support(real: Features, samples: Features, neighbours: int = NEIGHBOURS) -> 
 
     def distances(a: Features, b: Features) -> Features:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-        positive: Features = np.maximum(squared, 0)
-        return positive
+        clipped: Features = np.maximum(squared, 0)
+        return clipped
 
     def reach(a: Features) -> Features:
         radius: Features = np.sort(distances(a, a), axis=1)[:, min(neighbours, len(a) - 1)]  # 0 is the image itself

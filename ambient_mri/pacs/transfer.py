@@ -30,7 +30,9 @@ class Pulled:
     Parameters
     ----------
     series
-        Folders of the series that match, in the order of the archive.
+        Folders of the series that match and are complete, in the order of the archive.
+    incomplete
+        Folders of those of which instances did not come: not to be worked on.
     new, before
         Instances that came now, and those that were here already.
     own
@@ -38,13 +40,15 @@ class Pulled:
     """
 
     series: tuple[Path, ...]
+    incomplete: tuple[Path, ...]
     new: int
     before: int
     own: int
 
     def __str__(self) -> str:
         own = f"; {self.own} series of derived images left out" if self.own else ""
-        return f"{len(self.series)} series: {self.new} instances pulled, {self.before} were here{own}"
+        count = len(self.series) + len(self.incomplete)
+        return f"{count} series: {self.new} instances pulled, {self.before} were here{own}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def pull(archive: Archive, query: Query, out: Path | str, *, progress: Progress 
             pace.step()
 
     failed = archive.fetch(missing, keep) if missing else {}
-    pulled = Pulled(folders, len(missing) - len(failed), before, own)
+    incomplete = tuple(dict.fromkeys(paths[uid].parent for uid in failed))
+    complete = tuple(folder for folder in folders if folder not in incomplete)
+    pulled = Pulled(complete, incomplete, len(missing) - len(failed), before, own)
     _raise_failures([f"{paths[uid]}: {reason}" for uid, reason in failed.items()], len(instances), pulled, progress)
     return pulled
 

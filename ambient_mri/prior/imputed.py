@@ -1,6 +1,6 @@
 """What an E-step leaves on disk: posterior samples of every training scan, in parts that are each written at once.
 
-They are reconstructions of patients, and as private as the scans; `Imputed.discard` removes them.
+They are reconstructions of patients, and as private as the scans; `discard` removes them.
 """
 
 from __future__ import annotations
@@ -94,13 +94,14 @@ class Imputed:
         step = max(len(self.scans) // limit, 1)
         return torch.cat([self.image(i * self.samples) for i in range(0, len(self.scans), step)])
 
-    def discard(self) -> None:
-        """Remove the images."""
-        _part.cache_clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:06d}.safetensors"
+
+
+def discard(folder: Path) -> None:
+    """Remove the images of an E-step, if there are any."""
+    _part.cache_clear()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @lru_cache(maxsize=OPEN_PARTS)

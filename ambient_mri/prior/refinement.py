@@ -33,7 +33,7 @@ from ambient_mri.prior.bundle import CARD, WEIGHTS, Bundle, load_bundle, load_we
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
-from ambient_mri.prior.imputed import Imputed
+from ambient_mri.prior.imputed import Imputed, discard
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.maximisation import Length, maximise
 from ambient_mri.prior.monitor import SCANS, Summary, summarise
@@ -106,6 +106,7 @@ def refine(options: RefineOptions, posterior: Posterior) -> Path:
         if not (folder / "bundle" / CARD).exists():
             logger.info("lap %d of %d", lap + 1, options.laps)
             _lap(options, lap, folder, model, spec, scans, posterior)
+        discard(folder / "images")
         model = load_bundle(folder / "bundle", options.device)
         logger.info("lap %d done: %s", lap + 1, _said(model.card.refinement[-1]))
     bundle = options.out / "bundle"
@@ -144,7 +145,6 @@ def _lap(
         "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip
     write_bundle(folder / "bundle", card.model_copy(update=update), learner.average)
-    images.discard()
 
 
 def _facts(

@@ -38,6 +38,17 @@ class Case:
         """What the manifest calls the input: a file name, or for DICOM a name made of hashes."""
         return self.volume.name if isinstance(self.volume, DicomVolume) else self.path.name
 
+    @property
+    def pixels(self) -> int:
+        """Slices · rows · columns."""
+        shape = self.volume.shape
+        return int(shape[0] * shape[-2] * shape[-1])
+
+    @property
+    def contrast(self) -> str:
+        """What the file calls its contrast, "" if it does not say."""
+        return str(getattr(self.volume, "contrast", ""))
+
     def sha256(self) -> str:
         """Of the contents of all its files, and of which volume of them it is."""
         if len(self.paths) == 1 and self.name == self.path.stem:

@@ -18,7 +18,8 @@ from torch import Tensor
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, ifft1c
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Coils, keep
+from ambient_mri.operators import Coils, Masked, keep
+from ambient_mri.reconstruction.wavelet import fista, shrink
 from ambient_mri.solvers import conjugate_gradients
 
 Array = npt.NDArray[np.complex64]
@@ -78,7 +79,7 @@ def l1_wavelet(
     iterations: int | None = None,
     shifts: bool = True,
 ) -> Tensor:
-    """argmin ½‖Ax − y‖² + λ‖Wx‖₁ (Lustig et al., MRM 2007) by FISTA, through sigpy.
+    """argmin ½‖Ax − y‖² + λ‖Wx‖₁ (Lustig et al., MRM 2007) by FISTA.
 
     Parameters
     ----------
@@ -89,25 +90,22 @@ def l1_wavelet(
         the default of BART): fewer block artefacts, about 1 dB better. Without it the result equals
         `sigpy.mri.app.L1WaveletRecon`.
     """
-    A, y, norm = _linop(measurement), _samples(measurement), measurement.encoding().norm
-    solution = wavelet_fit(A, y, strength, norm**2, wavelet=wavelet, iterations=iterations, shifts=shifts)
-    return _image(solution, measurement)
+    A, count = measurement.operator(), wavelet_iterations(strength) if iterations is None else iterations
+    return wavelet_fit(A, measurement.adjoint(), strength, count, wavelet, shifts=shifts)
 
 
-def wavelet_fit(
-    A: Any, y: Array, strength: float, largest: float, *, wavelet: str = WAVELET, iterations: int | None = None,
-    shifts: bool = True,
-) -> Array:  # fmt: skip
-    """`l1_wavelet` through any sigpy Linop `A` of images whose last axes are (y, x); `largest` eigenvalue of AᴴA."""
-    shape = tuple(A.ishape)
-    W = sp.linop.Wavelet(shape, axes=(-2, -1), wave_name=wavelet)
-    soft = sp.prox.UnitaryTransform(sp.prox.L1Reg(W.oshape, strength), W)
-    app = sp.app.LinearLeastSquares(
-        A, y, proxg=_spinning(soft, shape) if shifts else soft, alpha=1.0 / largest,
-        max_iter=wavelet_iterations(strength) if iterations is None else iterations, show_pbar=False,
-    )  # fmt: skip
-    solution: Array = app.run()
-    return solution
+def wavelet_fit(A: Masked, b: Tensor, strength: float, iterations: int, wavelet: str, *, shifts: bool) -> Tensor:
+    """`l1_wavelet` for any operator; b = Aᴴy."""
+    size = A.encoding.norm**2
+    moves = np.random.default_rng(0).integers(0, 16 if shifts else 1, (iterations, 2)).tolist()  # the same in every run
+
+    def prox(x: Tensor, iteration: int) -> Tensor:
+        y, across = moves[iteration]
+        moved = torch.roll(x, (y, across), (-2, -1)) if shifts else x
+        shrunk = shrink(moved, strength / size, wavelet)
+        return torch.roll(shrunk, (-y, -across), (-2, -1)) if shifts else shrunk
+
+    return fista(lambda x: (A.normal(x) - b) / size, prox, torch.zeros_like(b), iterations)
 
 
 def total_variation(
@@ -265,20 +263,3 @@ def _group_soft(shape: tuple[int, ...], strength: float) -> Any:
             return shrunk
 
     return _GroupSoft()
-
-
-def _spinning(inner: Any, shape: tuple[int, ...]) -> Any:
-    """`inner` on a grid that moves at every call, the same way in every run."""
-
-    class _Spinning(sp.prox.Prox):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.moves = np.random.default_rng(0)
-            super().__init__(shape)
-
-        def _prox(self, alpha: Any, value: Array) -> Array:
-            move = tuple(int(k) for k in self.moves.integers(0, 16, 2))
-            back = (-move[0], -move[1])
-            result: Array = np.roll(inner(alpha, np.roll(value, move, (-2, -1))), back, (-2, -1))
-            return result
-
-    return _Spinning()

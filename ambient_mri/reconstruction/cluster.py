@@ -18,10 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ambient_mri.data.spec_problems import nearest
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.cases import Case
+from ambient_mri.reconstruction.manifest import Entry, Failure
 
 TIMEOUT_S = 60
-
-Entry = dict[str, Any]
 
 
 class SlurmProfile(BaseModel):
@@ -139,14 +138,14 @@ def _slurm(profile: SlurmProfile) -> Iterator[Any]:
 
 
 def spread(
-    client: Any, work: Callable[[Case], Entry | str], cases: Sequence[Case]
-) -> Iterator[tuple[Case, Entry | str]]:
+    client: Any, work: Callable[[Case], Entry | Failure], cases: Sequence[Case]
+) -> Iterator[tuple[Case, Entry | Failure]]:
     """What `work` makes of each case, on the workers, in the order in which they are done.
 
     Parameters
     ----------
     work
-        Returns an entry of the manifest, or a sentence about what failed: what it raises ends the batch.
+        Returns an entry of the manifest, or what failed: what it raises ends the batch.
 
     Raises
     ------
@@ -158,12 +157,13 @@ def spread(
     futures = {client.submit(work, case, key=f"{case.name}-{number}", pure=False): case
                for number, case in enumerate(cases)}  # fmt: skip
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             case = futures.pop(future)
             try:
                 outcome = future.result()
             except KilledWorker:
-                outcome = f"{case.path}: every worker that took it died, perhaps of memory"
+                reason = "every worker that took it died, perhaps of memory"
+                outcome = Failure(f"{case.path}: {reason}", reason)
             except (InputError, OSError):
                 raise
             except Exception as problem:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,29 @@ from ambient_mri.errors import InputError
 NAME = "manifest.json"
 CHUNK = 2**22
 
+Entry = dict[str, Any]
+"""What the manifest says of a case that is done."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that failed: a sentence for people, and for the manifest and the page the reason without the place."""
+
+    sentence: str
+    reason: str
+
+    @classmethod
+    def of(cls, problem: Exception, path: Path) -> Failure:
+        if isinstance(problem, InputError):
+            return cls(str(problem), f"{problem.what}. {problem.remedy}" if problem.remedy else problem.what)
+        if isinstance(problem, OSError):
+            return cls(str(problem), files.reason(problem))
+        unexpected = f"unexpected {type(problem).__name__}"  # what it says may quote a header
+        return cls(f"{path}: {unexpected}", unexpected)
+
 
 class Manifest:
-    """`manifest.json` of an output folder: for each input what went in, what came out, and warnings.
+    """`manifest.json` of an output folder: what went in and came out of each input, warnings, flags; what failed.
 
     A file counts as done when content, model and settings have the same hash as before and all outputs are there.
     """
@@ -24,9 +45,11 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self.entries: dict[str, Any] = {}
+        self.failures: list[dict[str, str]] = []
         if self.path.exists():
             try:
-                self.entries = dict(json.loads(self.path.read_text(encoding="utf-8"))["files"])
+                document = json.loads(self.path.read_text(encoding="utf-8"))
+                self.entries, self.failures = dict(document["files"]), list(document.get("failed", []))
             except (OSError, ValueError, KeyError, TypeError):
                 raise InputError(
                     "not a manifest of reconstructions",
@@ -46,8 +69,36 @@ class Manifest:
     def record(self, name: str, entry: Mapping[str, Any]) -> None:
         """Add an entry and write the manifest."""
         self.entries[name] = dict(entry)
-        document = {"format": "ambient-mri reconstructions 1", "files": dict(sorted(self.entries.items()))}
+        self._write()
+
+    def begin(self, inputs: Sequence[Path]) -> None:
+        """Forget what failed of these inputs before: they are tried again."""
+        tried = {_path_sha256(path) for path in inputs}
+        self.failures = [one for one in self.failures if one["input_sha256"] not in tried]
+
+    def fail(self, given: Path, label: str, reason: str) -> None:
+        """Add a failure and write the manifest.
+
+        Parameters
+        ----------
+        given
+            The input as the user named it. Only its hash is kept: folders may be called after patients.
+        label
+            What the case is called in the manifest.
+        reason
+            One sentence, without the path.
+        """
+        self.failures.append({"source": label, "reason": reason, "input_sha256": _path_sha256(given)})
+        self._write()
+
+    def _write(self) -> None:
+        document = {"format": "ambient-mri reconstructions 1", "files": dict(sorted(self.entries.items())),
+                    "failed": self.failures}  # fmt: skip
         files.write(self.path, json.dumps(document, indent=1) + "\n")
+
+
+def _path_sha256(path: Path) -> str:
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
 
 
 def content_sha256(path: Path) -> str:

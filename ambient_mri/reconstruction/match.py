@@ -11,6 +11,8 @@ from ambient_mri.prior.card import Card
 
 RATE_TOLERANCE = 0.15
 NOISE_FACTOR = 2.0
+LEAST_NOISE = 0.005
+"""Of an image of standard deviation .5: what is below makes no difference."""
 
 
 def differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
@@ -37,8 +39,10 @@ def _differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
         if mask.shape[0] == 1 and comb != (law.kind == "equispaced_lines") and law.kind != "from_files":
             spacing = "equally spaced" if comb else "not equally spaced"
             found.append(f"the measured lines are {spacing}, the model was trained with {law.kind}")
+    if measured.coils != card.coils:
+        found.append(f"{_coils(measured.coils)}, the model was trained on {_coils(card.coils)}")
     noise = measured.noise_std / measured.scale
-    if max(noise, 0.005) > NOISE_FACTOR * max(card.noise_std, 0.005):
+    if not 1 / NOISE_FACTOR <= max(noise, LEAST_NOISE) / max(card.noise_std, LEAST_NOISE) <= NOISE_FACTOR:
         found.append(f"the noise is {noise:.3f} (image standard deviation .5), in training it was {card.noise_std:.3f}")
     return tuple(found)
 
@@ -72,6 +76,10 @@ def _rate(measured: MeasuredVolume, card: Card) -> list[str]:
     if abs(rate / trained - 1) <= RATE_TOLERANCE:
         return []
     return [f"the scan has R = {rate:.2g}, the model was trained on scans of R = {trained:.2g}"]
+
+
+def _coils(count: int) -> str:
+    return "one coil" if count == 1 else f"{count} coils"
 
 
 def _size(shape: tuple[int, int]) -> str:

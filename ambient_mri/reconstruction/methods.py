@@ -51,6 +51,11 @@ def needs_network(method: str) -> bool:
     return method in ("one-step", "one-step-tv", *POSTERIOR)
 
 
+def fills_in(method: str) -> bool:
+    """Whether the method estimates what was not measured; zero-filling leaves it at 0 by design."""
+    return method != "zero-filled"
+
+
 def evaluations(method: str, run: Reconstruct) -> int:
     """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
     drawn: int = getattr(run, "evaluations", int(needs_network(method)))

@@ -155,11 +155,6 @@ def l1_wavelet(
     Where samples crowd together the largest eigenvalue of AᴴA is ‖A‖² > 1, and FISTA's error falls as ‖A‖²/k²: by
     default it gets ‖A‖ times the iterations that lines get, at most 1000.
     """
-    encoded = observed.A.encoding
-    assert isinstance(encoded, SigpyEncoding)
-    usual = min(round(encoded.norm * wavelet_iterations(strength)), 1000)
-    image = wavelet_fit(
-        encoded.linop, observed.y[0].numpy(), strength, encoded.norm**2, wavelet=wavelet, shifts=shifts,
-        iterations=usual if iterations is None else iterations,
-    )  # fmt: skip
-    return torch.from_numpy(image)[None, None]
+    usual = min(round(observed.A.encoding.norm * wavelet_iterations(strength)), 1000)
+    count = usual if iterations is None else iterations
+    return wavelet_fit(observed.A, observed.A.adjoint(observed.y), strength, count, wavelet, shifts=shifts)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
 
 SAMPLES = 8
+ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Sampling:
 class Posterior:
     """A sampler with its prior; calling it gives the mean of the samples.
 
+    `at_once` rows, slices times samples, go through the network together; it changes no sample.
+
     Raises
     ------
     InputError
@@ -115,6 +118,7 @@ class Posterior:
         self.low = max(bundle.card.noise_std, LOWEST_SIGMA)
         self.strength = bundle.card.consistency if method == "a-fill" else 1.0
         self.nfe = kind.nfe if sampling.nfe is None else sampling.nfe
+        self.at_once = ROWS_AT_ONCE
         if self.nfe <= kind.before:
             raise InputError(f"{method} needs at least {kind.before + 1} network evaluations", where="nfe")
 
@@ -141,7 +145,7 @@ class Posterior:
         )  # fmt: skip
         return ensemble(
             self.kind.sampler, self.prior, observed, measurement.scan_ids, levels, samples=self.sampling.samples,
-            strength=self.strength if strength is None else strength, seed=self.sampling.seed,
+            strength=self.strength if strength is None else strength, seed=self.sampling.seed, at_once=self.at_once,
         )  # fmt: skip
 
     def __call__(self, measurement: Measurement, strength: float | None) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +16,26 @@ from ambient_mri.data.readers.dicom import DicomVolume
 from ambient_mri.data.readers.kspace import Affine, KspaceVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, Missing
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import collate
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.prior.network import Architecture, architecture
 from ambient_mri.reconstruction import methods, outputs, restoration
 from ambient_mri.reconstruction.calibration import Calibration
 from ambient_mri.reconstruction.export.dicom_source import Source, from_dicom, from_kspace, planes_of
+from ambient_mri.reconstruction.export.display import shown_slices
 from ambient_mri.reconstruction.match import acceleration, differences
+from ambient_mri.reconstruction.memory import Plan, plan
 from ambient_mri.reconstruction.outputs import Product
+from ambient_mri.reconstruction.posterior import Posterior
+from ambient_mri.reconstruction.quality import Quality
+from ambient_mri.reconstruction.residual import SliceResidual, residuals
+from ambient_mri.reconstruction.withheld import Withheld, joined, withheld
 
 if TYPE_CHECKING:
     from ambient_mri.prior.card import Card
 
-SAMPLES_AT_ONCE = 2**22  # complex k-space samples a batch: 32 MiB
-
-Made = tuple[Product, dict[str, Any], tuple[str, ...]]
-"""Images, facts about them, warnings."""
+Values = TypeVar("Values", np.complex64, np.float32)
+Made = tuple[Product, dict[str, Any], tuple[str, ...], Quality]
+"""Images, facts about them, warnings, and how well they explain what was measured."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Choices:
         Of the model; None for classical methods.
     calibration
         Of the model's samples, if there is one.
+    max_memory
+        Bytes that the process may hold; None: usual sizes of batches.
     """
 
     device: str
@@ -48,15 +57,29 @@ class Choices:
     formats: tuple[str, ...]
     card: Card | None
     calibration: Calibration | None = None
+    max_memory: int | None = None
+    method: str = "one-step"
+
+    @property
+    def network(self) -> Architecture | None:
+        return None if self.card is None else architecture(self.card.preset)
 
 
-def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices: Choices) -> Made:
+def reconstructed_kspace(
+    volume: KspaceVolume, run: methods.Reconstruct, choices: Choices, advanced: Callable[[int], None]
+) -> Made:
     """Images of undersampled k-space.
+
+    Parameters
+    ----------
+    advanced
+        Called with how many slices are done.
 
     Raises
     ------
     InputError
-        If the file does not say what was measured, or not where it lies and DICOM is asked for.
+        If the file does not say what was measured, not where it lies and DICOM is asked for, or one slice does not
+        fit into memory.
     """
     if volume.mask is None:
         raise InputError(
@@ -69,12 +92,14 @@ def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices
         raise outputs.no_place(str(volume.path))
     measured = MeasuredVolume(volume, remove_oversampling=volume.mask.shape[0] == 1)
     warnings = () if choices.card is None else differences(measured, choices.card)
-    image, spread = _images(measured, run, choices)
-    image = _cropped(image, volume)
+    shape = (len(measured), volume.shape[1], *measured.matrix)
+    work = plan(shape, choices.network, choices.max_memory, samples=_drawn(run), where=str(volume.path))
+    seen = _images(measured, run, choices, work, advanced)
+    image = _cropped(seen.image, volume)
     factor, deviation = None, None
-    if spread is not None:
+    if seen.spread is not None:
         factor, doubts = _deviation_factor(run, choices)
-        deviation = (_cropped(spread, volume).real * (factor or 1.0)).astype(np.float32)
+        deviation = (_cropped(seen.spread, volume) * (factor or 1.0)).astype(np.float32)
         warnings += doubts
     voxel, affine = _voxel_mm(volume, image.shape), _affine(volume, image.shape)
     identity = {} if volume.header is None else volume.header.identity
@@ -86,7 +111,10 @@ def reconstructed_kspace(volume: KspaceVolume, run: methods.Reconstruct, choices
     }
     if deviation is not None:
         facts |= {"deviation_calibrated": factor is not None, "deviation_factor": factor or 1.0}
-    return Product(image, affine, voxel, source, deviation=deviation), facts, warnings
+    held = _kept_back(measured, run, choices)
+    quality = Quality.of(seen.residuals, held, _noise_ratio(measured))
+    given = _cropped(seen.given, volume)
+    return Product(image, affine, voxel, source, deviation=deviation, given=given), facts, warnings, quality
 
 
 def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choices, missing: Missing) -> Made:
@@ -102,7 +130,11 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
     if "dicom" in choices.formats and source is None:
         raise outputs.no_place(str(volume.paths[0]))
     noise_std = 0.0 if choices.card is None else choices.card.noise_std
-    image = restoration.restore(volume, measured, run, choices.strength, choices.device, noise_std)
+    work = plan((len(volume), 1, *volume.shape[1:]), choices.network, choices.max_memory, where=str(volume.paths[0]))
+    image, held = restoration.restore(
+        volume, measured, run, choices.strength, choices.device, noise_std,
+        at_once=min(work.slices, work.rows), check=methods.fills_in(choices.method),
+    )  # fmt: skip
     warnings = () if choices.card is None else restoration.differences(volume.shape[1:], measured, choices.card)
     affine = volume.affine
     sizes = None if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
@@ -112,37 +144,52 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
         "missing_pixels": int((~measured).sum()),
         "mask_sha256": hashlib.sha256(measured.tobytes()).hexdigest(),
     }
-    return Product(image, affine, voxel, source, measured), facts, warnings
+    shown = shown_slices(len(image))
+    given = np.where(measured[shown], image[shown], 0).astype(np.float32)
+    return Product(image, affine, voxel, source, measured, given=given), facts, warnings, Quality.of(held=held)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """`(slices, y, x)` in the units of the file; the zero-filled input of the slices to show; their residuals."""
+
+    image: npt.NDArray[np.complex64]
+    spread: npt.NDArray[np.float32] | None
+    given: npt.NDArray[np.float32]
+    residuals: list[SliceResidual]
 
 
 def _images(
-    measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices
-) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.complex64] | None]:
-    """`(slices, y, x)` in the units of the file, and their standard deviation where several samples were drawn.
-
-    As many slices at a time as memory should hold.
-    """
-    from ambient_mri.reconstruction.posterior import Posterior
-
-    at_once = max(1, min(16, SAMPLES_AT_ONCE // (measured.volume.shape[1] * measured.matrix[0] * measured.matrix[1])))
-    parts, spreads = [], []
-    for first in range(0, len(measured), at_once):
-        batch = collate([measured[i] for i in range(first, min(first + at_once, len(measured)))]).to(choices.device)
+    measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices, work: Plan, advanced: Callable[[int], None]
+) -> _Seen:
+    """As many slices at a time as memory should hold: each is read, and forgotten."""
+    count, shown = len(measured), shown_slices(len(measured))
+    image = np.empty((count, *measured.matrix), np.complex64)
+    spread = np.empty(image.shape, np.float32) if _drawn(run) > 1 else None
+    given = np.empty((len(shown), *measured.matrix), np.float32)
+    found: list[SliceResidual] = []
+    if isinstance(run, Posterior):
+        run.at_once = work.rows
+    for first in range(0, count, work.slices):
+        rows = range(first, min(first + work.slices, count))
+        batch = _batch(measured, rows, choices)
         scale = batch.scale[:, None, None, None]
-        if isinstance(run, Posterior) and run.sampling.samples > 1:
-            drawn = run.draw(batch, choices.strength)
-            parts.append((drawn.mean * scale)[:, 0].cpu())
-            spreads.append((drawn.std * scale)[:, 0].cpu())
-        else:
-            parts.append((run(batch, choices.strength) * scale)[:, 0].cpu())
-    images: npt.NDArray[np.complex64] = torch.cat(parts).numpy()
-    return images, torch.cat(spreads).to(torch.complex64).numpy() if spreads else None
+        estimate = _estimate(batch, run, choices, work)
+        if isinstance(estimate, tuple):
+            estimate, deviation = estimate
+            assert spread is not None
+            spread[rows.start : rows.stop] = (deviation * scale)[:, 0].cpu().numpy()
+        image[rows.start : rows.stop] = (estimate * scale)[:, 0].cpu().numpy()
+        found += residuals(batch, estimate)
+        for place, index in enumerate(shown):
+            if index in rows:
+                given[place] = (batch[[index - first]].adjoint()[0, 0].abs() * batch.scale[0]).cpu().numpy()
+        advanced(rows.stop)
+    return _Seen(image, spread, given, found)
 
 
 def _deviation_factor(run: methods.Reconstruct, choices: Choices) -> tuple[float | None, tuple[str, ...]]:
     """What standard deviations of samples are multiplied by, and what is to be said of them where it is not known."""
-    from ambient_mri.reconstruction.posterior import Posterior
-
     assert isinstance(run, Posterior)
     plain = "the standard deviations are those of the samples as they are, not calibrated"
     if choices.calibration is None:
@@ -153,7 +200,48 @@ def _deviation_factor(run: methods.Reconstruct, choices: Choices) -> tuple[float
     return choices.calibration.factor, ()
 
 
-def _cropped(image: npt.NDArray[np.complex64], volume: KspaceVolume) -> npt.NDArray[np.complex64]:
+def _estimate(
+    batch: Measurement, run: methods.Reconstruct, choices: Choices, work: Plan
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """The image, with its standard deviation where several samples were drawn."""
+    if isinstance(run, Posterior) and run.sampling.samples > 1:
+        drawn = run.draw(batch, choices.strength)
+        return drawn.mean, drawn.std
+    if choices.card is None:
+        return run(batch, choices.strength)
+    parts = [run(batch[i : i + work.rows], choices.strength) for i in range(0, len(batch), work.rows)]
+    return torch.cat(parts)
+
+
+def _batch(measured: MeasuredVolume, rows: Sequence[int], choices: Choices) -> Measurement:
+    return collate([measured[i] for i in rows]).to(choices.device)
+
+
+def _drawn(run: methods.Reconstruct) -> int:
+    return run.sampling.samples if isinstance(run, Posterior) else 1
+
+
+def _kept_back(measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices) -> Withheld | None:
+    """Of up to three slices, at a quarter, the middle and three quarters of the volume."""
+    if not methods.fills_in(choices.method):
+        return None
+    rows = sorted({len(measured) * quarter // 4 for quarter in (1, 2, 3)})
+    return joined([withheld(_batch(measured, [row], choices), run, choices.strength) for row in rows])
+
+
+def _noise_ratio(measured: MeasuredVolume) -> float | None:
+    """Stated noise over that at the ends of the readout; None where one of the two is not known."""
+    stated = measured.known_noise_std
+    if stated is None:
+        return None
+    try:
+        found = measured.edge_noise_std
+    except InputError:
+        return None
+    return stated / found if found > 0 else None
+
+
+def _cropped(image: npt.NDArray[Values], volume: KspaceVolume) -> npt.NDArray[Values]:
     """The central field of view that the header asks for: phase encoding is often oversampled, too."""
     if volume.header is None:
         return image

@@ -11,6 +11,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, energy_scale
 from ambient_mri.prior.card import Card
 from ambient_mri.reconstruction import methods
+from ambient_mri.reconstruction.withheld import Withheld, joined, withheld
 
 SHARE_TOLERANCE = 0.15
 PIXELS_AT_ONCE = 2**20
@@ -18,9 +19,9 @@ PIXELS_AT_ONCE = 2**20
 
 def restore(
     volume: ImageVolume, measured: npt.NDArray[np.bool_], run: methods.Reconstruct, strength: float | None, device: str,
-    noise_std: float = 0.0,
-) -> npt.NDArray[np.float32]:  # fmt: skip
-    """`(slices, y, x)` in the units of the images.
+    noise_std: float = 0.0, *, at_once: int | None = None, check: bool = True,
+) -> tuple[npt.NDArray[np.float32], Withheld | None]:  # fmt: skip
+    """`(slices, y, x)` in the units of the images; and how well measured pixels are predicted that are kept back once.
 
     Slices of which nothing is missing are passed on without being looked at.
 
@@ -28,6 +29,10 @@ def restore(
     ----------
     noise_std
         Per real component, normalised, as the model was trained; 0 trusts measured pixels.
+    at_once
+        Slices of a batch; None: as many as make a million pixels.
+    check
+        Whether to keep some back in the middle one of the damaged slices.
 
     Raises
     ------
@@ -46,7 +51,8 @@ def restore(
     image[~measured] = 0  # no method reads them; should one do so, it shall not find a NaN or damage
     scale = _scale(image, measured, where)
     damaged = np.flatnonzero(~measured.all(axis=(1, 2)))
-    at_once = max(1, PIXELS_AT_ONCE // image[0].size)
+    at_once = at_once or max(1, PIXELS_AT_ONCE // image[0].size)
+    held: list[Withheld | None] = []
     for first in range(0, len(damaged), at_once):
         rows = damaged[first : first + at_once]
         batch = Measurement(
@@ -60,7 +66,10 @@ def restore(
         ).to(device)
         estimate = (run(batch, strength)[:, 0].abs() * scale).cpu().numpy()
         image[rows] = np.where(measured[rows], image[rows], estimate)
-    return image
+        if check and first <= len(damaged) // 2 < first + at_once:
+            middle = len(damaged) // 2 - first
+            held.append(withheld(batch[[middle]], run, strength))
+    return image, joined(held)
 
 
 def differences(shape: tuple[int, int], measured: npt.NDArray[np.bool_], card: Card) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from ambient_mri.report.audit_comparison import comparison_page, comparison_text
 from ambient_mri.report.audit_page import audit_page
 from ambient_mri.report.audit_text import audit_text
 from ambient_mri.report.calibration import calibration_page, calibration_text
+from ambient_mri.report.gallery import gallery_page, write_gallery
 from ambient_mri.report.page import evaluation_page, tables_page
 from ambient_mri.report.table import evaluation_markdown, evaluation_text, tables_markdown
 
 __all__ = [
     "annex_page", "audit_page", "audit_text", "calibration_page", "calibration_text", "comparison_page",
-    "comparison_text", "evaluation_markdown", "evaluation_page", "evaluation_text", "tables_markdown", "tables_page",
+    "comparison_text", "evaluation_markdown", "evaluation_page", "evaluation_text", "gallery_page", "tables_markdown",
+    "tables_page", "write_gallery",
 ]  # fmt: skip

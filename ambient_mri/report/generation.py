@@ -16,8 +16,8 @@ TITLES = {
 }  # fmt: skip
 FACTORS = {"kernel": 1e3}
 READING = (
-    ("Floor", "The same figure for other real images in the same number: what a perfect generator would get. A set "
-     "that is better than the floor has probably copied."),
+    ("Floor", "The same figure for other real images in the same number: what a perfect generator gets, and also one "
+     "that copies its training patients. Only an audit tells the two apart."),
     ("Fréchet, kernel", "Distances of features (FID and KID with features that need no weights). Features miss what "
      "they do not measure: a small distance is no proof of realism."),
     ("Sliced Wasserstein", "Distance of pixel distributions: intensities and layout, hardly texture."),

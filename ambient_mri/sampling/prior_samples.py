@@ -44,10 +44,10 @@ class Lifted:
 
     def __init__(self, given: Masked, rngs: Sequence[Generator], shape: tuple[int, int]) -> None:
         self.given = given
-        probe = given.forward(torch.zeros(len(rngs), 1, *shape, dtype=torch.complex64))
+        probe = given.forward(torch.zeros(len(rngs), 1, *shape, dtype=torch.complex64, device=given.mask.device))
         self.beyond = torch.zeros_like(probe)
         if not isinstance(given.encoding, Identity | Fourier):
-            n = draws(tuple(probe.shape[1:]), rngs)
+            n = draws(tuple(probe.shape[1:]), rngs).to(probe.device)
             self.beyond = n - given.encoding.forward(given.encoding.adjoint(n))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -70,11 +70,11 @@ def heun(
         Lowest level: σ_y of the training scans. The last step there is one denoising.
     """
     levels = noise_levels(steps, low)
-    x = levels[0] * draws((1, *shape), rngs)
+    x = levels[0] * draws((1, *shape), rngs).to(given.mask.device)
     lifted = Lifted(given, rngs, shape)
 
     def denoised(image: Tensor, sigma: float) -> Tensor:
-        return prior.denoise(lifted(image, sigma), torch.full((len(rngs),), sigma), given)
+        return prior.denoise(lifted(image, sigma), torch.full((len(rngs),), sigma, device=image.device), given)
 
     for sigma, following in pairwise(levels):
         slope = (x - denoised(x, sigma)) / sigma
@@ -133,6 +133,9 @@ def _drawer(bundle_path: Path, steps: int, device: str) -> Callable[[Sequence[Ge
 
     def draw(rngs: Sequence[Generator]) -> Tensor:
         given = draw_given(bundle.card, rngs)
+        encoding = given.encoding
+        moved = Sense(encoding.maps.to(device)) if isinstance(encoding, Sense) else encoding
+        given = Masked(moved, given.mask.to(device))
         return heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low)
 
     return draw

@@ -80,7 +80,10 @@ def test_with_coils_only_the_best_are_ranked_again_and_none_overtakes_them() -> 
     weight = Whitening.of([scans])
     exact, cut = (measured_similarity(scans, truth, weight, again=n) for n in (12, 3))
     assert np.array_equal(exact.argmax(1), cut.argmax(1))
-    assert cut.max(1) == pytest.approx(exact.max(1))
+    for full, short in zip(exact, cut, strict=True):
+        again = np.isclose(full, short, atol=1e-12)
+        assert again.sum() >= 3
+        assert short[~again].max(initial=0) <= short[again].min() + 1e-12
 
 
 def test_unmeasured_values_do_not_enter() -> None:

@@ -41,9 +41,9 @@ def _exact(count: int, mean: Features, root: Features) -> Features:
 def test_frechet_of_gaussians_is_the_closed_form() -> None:
     """Commuting covariances: |m - m'|² + Σ (s_i - s'_i)²; and a rotated one through the general formula."""
     means = np.array([0.0, 0, 0]), np.array([1.0, 2, 0])
-    stds = np.array([1.0, 2, 3]), np.array([2.0, 2, 1])
+    stds = np.array([1.0, 2, 3]), np.array([3.0, 2, 1])
     found = frechet(_exact(50, means[0], np.diag(stds[0])), _exact(60, means[1], np.diag(stds[1])))
-    assert found == pytest.approx(5 + 1 + 0 + 4)
+    assert found == pytest.approx(5 + 4 + 0 + 4)
     turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
     roots = np.diag(stds[0]), turn @ np.diag(stds[1])
     covariances = [root @ root.T for root in roots]

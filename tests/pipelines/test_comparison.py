@@ -46,14 +46,14 @@ def test_corrupted_beside_clean(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(words) == 0
     said = capsys.readouterr().out
     joined = Evaluation.from_json((out / "results.json").read_text())
-    names = ("ambient", "clean", "unweighted", "naive")
+    names = ("ambient", "clean", "unweighted", "naive", "ssdu")
     learned = [f"{method}, {name}" for method in METHODS if needs_network(method) for name in names]
     classical = [name for name in METHODS if applies(name, "kspace") and not needs_network(name)]
     assert sorted(row.method for row in joined.rows) == sorted(learned + classical)
     assert (joined.slices, joined.patients, joined.simulated) == (2, 2, True)
     assert {gain.acceleration for gain in joined.gains} == {4}
     figures = {row.method: row.psnr.mean for row in joined.rows}
-    assert len({round(figures[f"one-step, {name}"], 6) for name in names}) == 4, "four trainings, four networks"
+    assert len({round(figures[f"one-step, {name}"], 6) for name in names}) == 5, "five trainings, five networks"
     for name in names:
         assert f"| one-step, {name} |" in (out / "results.md").read_text()
         assert "Reconstruction by one-step" in (out / f"{name}.html").read_text()

@@ -114,7 +114,14 @@ def _counting(limit: int | None = None) -> tuple[Callable[[Bundle, str, Measurem
     return draw, asked
 
 
-@pytest.mark.parametrize("calls", [1, 3, 5], ids=["in the first E-step", "before the validation", "in the second"])
+@pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param(1, id="in the first E-step"),
+        pytest.param(3, id="before the validation", marks=pytest.mark.slow),
+        pytest.param(5, id="in the second E-step", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_refinement_continues(calls: int, options: RefineOptions, refined: Path, tmp_path: Path) -> None:
     """Whole: 2 parts, 1 validation, training, 1 validation, a lap. Kills lose nothing that was finished."""
     parted = replace(options, out=tmp_path)
@@ -153,6 +160,7 @@ def test_a_kill_in_the_m_step_resumes_at_its_checkpoint(
         assert torch.equal(value, _weights(bundle)[name]), name
 
 
+@pytest.mark.slow
 def test_more_laps_continue_and_finished_images_are_gone(options: RefineOptions, refined: Path, tmp_path: Path) -> None:
     assert not list(refined.parent.rglob("images/*"))
     draw, asked = _counting()

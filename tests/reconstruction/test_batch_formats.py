@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -159,3 +160,37 @@ def test_two_hundred_cases_of_which_ten_are_damaged(tmp_path: Path, capsys: pyte
     assert all(f"scan{number:03d}.h5" in last for number in range(7, 200, 20))
     assert len(list(out.glob("*.nii.gz"))) == 190
     assert len(json.loads((out / "manifest.json").read_text())["files"]) == 190
+
+
+@pytest.mark.parametrize(
+    ("words", "within"), [((), 0.005), (("-C",), 0.025), (("-C", "-a", "2", "-w", "24"), 0.05)],
+    ids=["fully sampled", "with a noise scan", "with a noise scan, R=2"],
+)  # fmt: skip
+def test_images_from_file_to_file_are_those_of_the_reference_reconstruction(
+    tmp_path: Path, words: tuple[str, ...], within: float
+) -> None:
+    """Readout twice oversampled, 8 coils, by ismrmrd's own generator; and its reconstruction of all lines.
+
+    A noise scan of 128 samples gives coils other weights than the root of the sum of squares, which ignores it.
+    """
+    programs = {
+        name: shutil.which(f"ismrmrd_{name}") for name in ("generate_cartesian_shepp_logan", "recon_cartesian_2d")
+    }
+    if None in programs.values():
+        pytest.skip("the reference tools are not installed (Debian: ismrmrd-tools)")
+    generate, recon = map(str, programs.values())
+    options = ["-m", "96", "-c", "8", "-n", "0.0005"]
+    for name, more in (("full", ()), ("scan", words)):
+        subprocess.run([generate, *options, *more, "-o", str(tmp_path / f"{name}.h5")], check=True, capture_output=True)
+    subprocess.run([recon, str(tmp_path / "full.h5")], check=True, capture_output=True)
+    with h5py.File(tmp_path / "full.h5") as file:
+        theirs = np.abs(np.asarray(file["dataset/cpp/data"], np.float64).squeeze()).T
+    results = reconstruct(None, [tmp_path / "scan.h5"], tmp_path / "out", method="cg-sense", formats=["hdf5"])
+    assert len(results) == (2 if "-a" in words else 1), "the generator writes as many repetitions as the acceleration"
+    for result in results:
+        with h5py.File(result.outputs[0]) as file:
+            ours = np.asarray(file["reconstruction"], np.float64)[0]
+            assert (file.attrs["noise_std"] == pytest.approx(1)) == ("-C" in words), "whitened by the noise scan"
+        ours *= (ours * theirs).sum() / (ours**2).sum()  # whitening changed the unit
+        error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert error < within, error

@@ -41,6 +41,7 @@ class _Measured:
     matrix: tuple[int, int] = (64, 64)
     noise_std: float = 0.02
     scale: float = 1.0
+    coils: int = 4
 
 
 def _draw(pattern: Any, seed: int = 0, shape: tuple[int, int] = (64, 64)) -> torch.Tensor:
@@ -66,6 +67,8 @@ def test_nothing_is_said_of_scans_like_those_of_the_training() -> None:
         (_Measured(_draw(RandomPoints(4.0))), "points were measured"),
         (_Measured(_draw(RandomLines(4.0), shape=(80, 72)), (80, 72)), "80 x 72"),
         (_Measured(_draw(RandomLines(4.0)), noise_std=0.2, scale=2.0), "noise is 0.100"),
+        (_Measured(_draw(RandomLines(4.0)), noise_std=0.008), "noise is 0.008"),
+        (_Measured(_draw(RandomLines(4.0)), coils=1), "one coil, the model was trained on 4 coils"),
     ],
 )
 def test_each_difference_is_named(measured: _Measured, words: str) -> None:

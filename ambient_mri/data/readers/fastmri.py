@@ -44,6 +44,8 @@ class Volume:
         Byte at which uncompressed, contiguous samples start; None otherwise.
     noise_std
         Per real component, in the units of the samples, if the file states it.
+    contrast
+        What the file calls its acquisition, "AXT2" for example.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Volume:
     chunks: tuple[int, ...] | None
     compression: str | None
     noise_std: float | None
+    contrast: str = field(default="", repr=False)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -177,6 +180,7 @@ def _checked(path: Path, file: Any) -> Volume:
         chunks=kspace.chunks,
         compression=kspace.compression,
         noise_std=None if noise is None else float(noise),
+        contrast=str(file.attrs.get("acquisition", "")),
     )
 
 

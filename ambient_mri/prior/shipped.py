@@ -1,0 +1,46 @@
+"""Trained models that the package carries: found by name wherever the folder of a bundle is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ambient_mri import files
+
+FOLDER = Path(__file__).parents[1] / "models"
+
+
+def shipped() -> dict[str, Path]:
+    """Folders of the bundles in the package, by name."""
+    return {path.parents[1].name: path.parents[1] for path in sorted(FOLDER.glob("*/configs/card.json"))}
+
+
+def located(name: str) -> Path:
+    """The bundle called `name`: a folder, or else a model of the package."""
+    path = Path(name)
+    return path if path.exists() else shipped().get(name, path)
+
+
+def ship(bundle: Path, name: str, pages: Mapping[str, str], folder: Path = FOLDER) -> Path:
+    """A bundle as the package carries it: weights in half precision, and `pages` beside the card in `docs`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or written.
+    """
+    from safetensors.torch import load_file, save
+
+    target = folder / name
+    for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+        if path.suffix == ".safetensors":
+            halved = {
+                key: value.half() if value.is_floating_point() else value for key, value in load_file(path).items()
+            }
+            files.write(target / path.relative_to(bundle), save(halved))
+        elif path.name != "card.json":
+            files.write(target / path.relative_to(bundle), path.read_bytes())
+    for page, text in pages.items():
+        files.write(target / "docs" / page, text)
+    files.write(target / "configs" / "card.json", (bundle / "configs" / "card.json").read_bytes())  # last: it is whole
+    return target

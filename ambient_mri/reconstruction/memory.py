@@ -1,0 +1,108 @@
+"""How many slices and samples a job works on at once, so that it stays within a stated amount of memory.
+
+The figures are estimates on the safe side, held against measured peaks by `benchmarks/memory.py`.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ambient_mri.errors import InputError
+from ambient_mri.prior.network import Architecture
+
+GIB = 2**30
+COMPLEX = 8
+SLICES, ROWS = 16, 32
+"""At most so many at once, however much memory there is: more is not faster."""
+SAMPLES_AT_ONCE = 2**22
+"""Complex k-space samples a batch where no bound is stated: 32 MiB."""
+PIXELS_AT_ONCE = 2**20
+"""Of the network, where no bound is stated."""
+
+SOLVER_COPIES = 12
+"""Copies of the k-space of a slice that solvers and checks hold at once."""
+MAPS_COPIES = 5
+"""Copies of the coil covariance `(c, c, y, x)` while maps are estimated, one slice at a time."""
+VOXEL = 36
+"""Bytes a voxel of the volume: the complex image, its magnitude, deviation, and copies while files are written."""
+WIDTH_COPIES = 20
+"""Feature maps of the first level that a forward pass holds at once."""
+ATTENTION_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Slices of a batch, and rows (slices times samples) of a batch of the network."""
+
+    slices: int
+    rows: int
+
+
+def plan(
+    shape: tuple[int, int, int, int], network: Architecture | None, limit: int | None, *, samples: int = 1,
+    where: str = "",
+) -> Plan:  # fmt: skip
+    """How to work on a volume.
+
+    Parameters
+    ----------
+    shape
+        (slices, coils, y, x).
+    network
+        None where none is used.
+    limit
+        Bytes that the process may hold, what it holds already included; None: usual sizes of batches.
+    samples
+        Drawn of each slice.
+
+    Raises
+    ------
+    InputError
+        If one slice does not fit: says what would.
+    """
+    count, coils, y, x = shape
+    if limit is None:
+        slices = max(1, min(SLICES, SAMPLES_AT_ONCE // (coils * y * x)))
+        return Plan(slices, max(1, min(ROWS, PIXELS_AT_ONCE // (y * x))))
+    whole = VOXEL * count * y * x
+    maps = MAPS_COPIES * coils**2 * y * x * COMPLEX if coils > 1 else 0
+    one_slice = (SOLVER_COPIES * coils + samples + 4) * y * x * COMPLEX
+    one_row = 0 if network is None else network_bytes(network, (y, x))
+    held = held_now()
+    room = limit - held - whole
+    least = max(maps, one_row) + one_slice
+    if room < least:
+        needed = -(-(held + whole + least) * 10 // GIB) / 10
+        raise InputError(
+            f"{count} slices of {coils} coils, {y} x {x}, need {needed:.1f} GiB even one slice at a time, and "
+            f"--max-memory is {limit / GIB:.1f} GiB", where=where,
+            remedy=f"Give --max-memory {needed:.1f}G or more" + (", or compress the coils" if maps > one_row else ""),
+        )  # fmt: skip
+    slices = max(1, min(SLICES, (room - max(maps, one_row)) // one_slice))
+    rows = ROWS if one_row == 0 else max(1, min(ROWS, (room - slices * one_slice) // one_row))
+    return Plan(int(slices), int(rows))
+
+
+def network_bytes(network: Architecture, shape: tuple[int, int]) -> int:
+    """What a forward pass holds of one row: feature maps of the first level, and attention at the last."""
+    folded = (shape[0] * shape[1]) / network.patch**2
+    tokens = folded / 4 ** (len(network.channels) - 1)
+    heads = network.channels[-1] / min(32, network.channels[-1])
+    return int(4 * (WIDTH_COPIES * network.channels[0] * folded + ATTENTION_COPIES * heads * tokens**2))
+
+
+def held_now() -> int:
+    """Resident bytes of this process; where the system does not say, the most it ever held."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize()
+    return peak()
+
+
+def peak() -> int:
+    """The most that this process ever held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,63 @@
+"""A model of the package: train on corrupted scans, evaluate, audit, and put it into ambient_mri/models.
+
+    python pipelines/shipped_model.py brain_flair_64 --data brain_bids --steps 1500 --out runs/brain_flair_64
+
+Patients of the validation and test parts, the hold-out of the audit, stay out of the training. Run it again after an
+interruption: it goes on. The folder of a model holds weights in half precision, its card, results.md and audit.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ambient_mri import files
+from ambient_mri.audit.run import AuditOptions, audit
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.prior.shipped import ship
+from ambient_mri.prior.training import TrainOptions, train
+from ambient_mri.reconstruction.evaluate import evaluate
+from ambient_mri.report import audit_page, audit_text, evaluation_markdown, evaluation_page
+from ambient_mri.sampling.preview import preview
+
+
+def made(given: argparse.Namespace) -> Path:
+    """The folder of the model in the package."""
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    spec = load_spec(given.data)
+    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed)
+    bundle = train(options, preview)
+    evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, progress=say)
+    files.write(given.out / "evaluation.json", evaluation.to_json())
+    files.write(given.out / "evaluation.html", evaluation_page(evaluation))
+    found, _ = audit(AuditOptions(bundle=bundle, data=given.data, out=given.out / "audit", level=given.level), say)
+    files.write(given.out / "audit" / "report.html", audit_page(found))
+    pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
+    return ship(bundle, given.name, pages)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("name")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    for option, kind in {"minutes": float, "steps": int, "limit": int}.items():
+        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
+    parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
+    for option, default in {"preset": "small", "level": "standard", "seed": 0}.items():
+        parser.add_argument(f"--{option}", type=type(default), default=default)
+    try:
+        print(made(parser.parse_args(arguments)))
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

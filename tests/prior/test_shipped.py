@@ -1,0 +1,49 @@
+"""Models of the package are found by name, and are what was trained, in half precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ambient_mri.cli import main
+from ambient_mri.data.dataset import open_scans
+from ambient_mri.data.spec import load_spec
+from ambient_mri.prior import shipped
+from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.sampling.one_step import one_step
+
+
+@pytest.fixture
+def folder(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    shipped.ship(tiny_bundle, "brain", {"results.md": "Table of results\n"}, tmp_path)
+    return tmp_path
+
+
+def test_a_shipped_model_is_half_as_large_and_reconstructs_alike(folder: Path, tiny_bundle: Path) -> None:
+    sizes = [(path / "models/model.safetensors").stat().st_size for path in (folder / "brain", tiny_bundle)]
+    assert sizes[0] < 0.51 * sizes[1]
+    scan = open_scans(load_spec("brain_demo"), "test", limit=1)[0]
+    with torch.inference_mode():
+        halved, whole = (one_step(load_bundle(path).prior, scan) for path in (folder / "brain", tiny_bundle))
+    assert 0 < float((halved - whole).norm() / whole.norm()) < 5e-3
+
+
+def test_names_stand_where_bundles_do(folder: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shipped.located("brain") == folder / "brain"
+    assert shipped.located(str(tiny_bundle)) == tiny_bundle
+    assert main(["models", "list"]) == 0
+    assert "brain  Synthetic multi-coil brains" in capsys.readouterr().out
+    assert main(["models", "show", "brain"]) == 0
+    shown = capsys.readouterr().out
+    assert "Training masks" in shown
+    assert "Table of results" in shown
+    assert main(["sample", "brain", "-n", "1", "--steps", "1", "--out", str(folder / "samples")]) == 0
+    assert (folder / "samples" / "samples.npy").is_file()
+
+
+def test_an_unknown_name_says_what_is_needed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "heart"]) == 2
+    assert "no model bundle here" in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""Batches on Dask workers of this machine: one is killed, all cases arrive, none twice; Slurm with a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.reconstruction import batch, cluster
+from ambient_mri.reconstruction.batch import reconstruct
+
+distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
+CASES, DAMAGED = 24, 7
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> list[Path]:
+    rng, paths = np.random.default_rng(0), []
+    mask = np.zeros(32, np.float32)
+    mask[[1, 3, 6, 9, 12, *range(14, 19), 21, 25, 30]] = 1
+    for number in range(CASES):
+        kspace = (rng.standard_normal((8, 2, 32, 32)) + 1j * rng.standard_normal((8, 2, 32, 32))).astype(np.complex64)
+        if number == DAMAGED:
+            kspace[0, 0, 4, 16] = np.nan
+        paths.append(tmp_path / f"scan{number:03d}.h5")
+        with h5py.File(paths[-1], "w") as file:
+            file["kspace"], file["mask"], file.attrs["noise_std"] = kspace * mask, mask, 0.01
+    return paths
+
+
+@contextmanager
+def _program(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker" if words[0] == "worker" else "distributed.cli.dask_"
+               "scheduler", *words[1:]]  # fmt: skip
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _scheduler(folder: Path) -> Iterator[str]:
+    where = folder / "scheduler.json"
+    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
+    with _program(words):
+        deadline = time.monotonic() + 120
+        while not where.exists() or not where.read_text().endswith("}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield json.loads(where.read_text())["address"]
+
+
+def _worker(address: str) -> list[str]:
+    return ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_loses_no_case_and_doubles_none(
+    scans: list[Path], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out, lines, killed = tmp_path / "out", list[str](), threading.Event()
+    with _scheduler(tmp_path) as address, _program(_worker(address)) as first, _program(_worker(address)):
+
+        def progress(line: str) -> None:
+            lines.append(line)
+            if line.startswith("4/"):
+                first.send_signal(signal.SIGKILL)
+                killed.set()
+
+        with pytest.raises(PartlyDone, match=r"1 of 24 cases failed: .*scan007\.h5") as caught:
+            reconstruct(tiny_bundle, scans, out, device="auto", formats=["nifti"], cluster=address, progress=progress)
+        assert killed.is_set()
+        with distributed.Client(address, set_as_default=False) as client:
+            loads = client.run(lambda: batch._shared.cache_info().misses)
+        assert list(loads.values()) == [1], "one worker is left; it loaded the model once"
+        names = [result.source.stem for result in caught.value.done]
+        assert sorted(names) == sorted(path.stem for path in scans if path.stem != "scan007"), "all arrive, none twice"
+        assert sum("FAILED" in line for line in lines) == 1
+        entries = json.loads((out / "manifest.json").read_text())["files"]
+        assert set(entries) == set(names)
+        assert len(list(out.glob("*.nii.gz"))) == CASES - 1
+        before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+        with pytest.raises(PartlyDone) as again:
+            reconstruct(tiny_bundle, scans, out, device="auto", formats=["nifti"], cluster=address)
+        assert all(result.skipped for result in again.value.done), "what a cluster made counts as done"
+        assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    with pytest.raises(PartlyDone) as here:
+        reconstruct(tiny_bundle, scans, out, formats=["nifti"])
+    assert all(result.skipped for result in here.value.done), "with or without a cluster, one manifest"
+
+
+SBATCH = """#!/bin/sh
+grep '^#SBATCH' "$1" > {folder}/asked.txt
+sh "$1" > {folder}/job.log 2>&1 &
+echo $! >> {folder}/jobs
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.slow
+def test_slurm_jobs_are_workers(scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sbatch and scancel are stand-ins that start the job's script on this machine, and end it."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "sbatch").write_text(SBATCH.format(folder=tmp_path))
+    (programs / "scancel").write_text('#!/bin/sh\nkill "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    profile = tmp_path / "night.yaml"
+    profile.write_text("workers: 1\ncores: 3\nmemory: 2GB\nqueue: mri\ndirectives: ['--gpus=1']\ninterface: lo\n")
+    try:
+        results = reconstruct(None, scans[:3], tmp_path / "out", method="zero-filled", cluster=f"slurm:{profile}")
+    finally:
+        for job in (tmp_path / "jobs").read_text().split() if (tmp_path / "jobs").exists() else ():
+            subprocess.run(["kill", job], check=False, stderr=subprocess.DEVNULL)
+    assert [result.skipped for result in results] == [False] * 3
+    asked = (tmp_path / "asked.txt").read_text()
+    for word in ("-p mri", "--cpus-per-task=3", "--mem=2G", "--gpus=1", "-t 08:00:00"):
+        assert word in asked
+
+
+def test_addresses_and_profiles_that_cannot_be_used_are_refused(tmp_path: Path, scans: list[Path]) -> None:
+    for address in ("host:8786", "tcp:", "local"):
+        with pytest.raises(InputError, match="is no cluster"), cluster.connected(address, print):
+            pass
+    profile = tmp_path / "night.yaml"
+    with pytest.raises(InputError, match="cannot be read"):
+        cluster.load_profile(profile)
+    profile.write_text("wokers: 3\n")
+    with pytest.raises(InputError, match="nearest is 'workers'"):
+        cluster.load_profile(profile)
+    profile.write_text("workers: 0\n")
+    with pytest.raises(InputError, match="workers: input should be greater"):
+        cluster.load_profile(profile)
+    profile.write_text("- {")
+    with pytest.raises(InputError, match="not YAML"):
+        cluster.load_profile(profile)
+    with pytest.raises(InputError, match="is no cluster"):
+        reconstruct(None, scans[:1], tmp_path / "out", method="zero-filled", cluster="nowhere")
+
+
+def test_a_worker_that_finds_another_model_does_not_use_it(
+    scans: list[Path], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    from ambient_mri.data.readers.magnitude import Missing
+    from ambient_mri.reconstruction.job import Asked
+    from ambient_mri.reconstruction.products import Choices
+
+    choices = Choices("cpu", None, ("nifti",), None)
+    given = Asked(tiny_bundle, tmp_path, "one-step", choices, Missing(), frozenset({"kspace"}), None, "flat")
+    with pytest.raises(InputError, match="a worker finds another model here"):
+        batch._shared(given, "of yesterday")

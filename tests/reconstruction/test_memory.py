@@ -1,0 +1,113 @@
+"""How work is cut to a bound on memory; what does not fit is refused with what would; peaks stay below the bound."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from ambient_mri.cli import main
+from ambient_mri.cli.arguments import memory
+from ambient_mri.errors import InputError
+from ambient_mri.prior.network import architecture
+from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.reconstruction.memory import GIB, Plan, held_now, peak, plan
+
+ROOT = Path(__file__).parents[2]
+VOLUME = (150, 8, 320, 320)
+
+
+def _benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("memory_benchmark", ROOT / "benchmarks" / "memory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_more_memory_never_means_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ambient_mri.reconstruction.memory.held_now", lambda: GIB // 2)
+    plans = [plan(VOLUME, architecture("base"), gib * GIB, samples=8) for gib in (2, 3, 4, 8, 16, 64)]
+    for smaller, larger in pairwise(plans):
+        assert smaller.slices <= larger.slices
+        assert smaller.rows <= larger.rows
+    assert plans[0].slices < plans[-1].slices
+    assert plans[0].rows < plans[-1].rows
+    assert plans[-1] == Plan(16, 32)
+    assert plan(VOLUME, None, None) == Plan(5, 10), "usual sizes where nothing is stated"
+
+
+def test_what_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ambient_mri.reconstruction.memory.held_now", lambda: GIB // 2)
+    wide = (10, 64, 320, 640)
+    with pytest.raises(InputError, match="one slice at a time") as caught:
+        plan(wide, None, 4 * GIB, where="scan.h5")
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert "compress the coils" in sentence
+    (needed,) = re.findall(r"Give --max-memory ([\d.]+)G", sentence)
+    assert plan(wide, None, memory(f"{needed}G")).slices == 1
+    with pytest.raises(InputError):
+        plan(wide, None, memory(f"{float(needed) - 0.2}G"))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4G", 4 * GIB), ("4", 4 * GIB), ("1.5GiB", 3 * GIB // 2), ("512m", GIB // 2)]
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert memory(text) == size
+
+
+def test_peak_is_at_least_what_is_held() -> None:
+    assert 0 < held_now() <= peak() * 1.01
+
+
+def test_a_small_bound_changes_batches_and_no_image(tmp_path: Path) -> None:
+    scan = _benchmark().write_volume(tmp_path / "scan.h5", 5, 32, 2)
+    images = []
+    for bound in (None, held_now() + GIB // 16, 64 * GIB):
+        out = tmp_path / str(bound)
+        reconstruct(None, [scan], out, method="cg-sense", strength=0.01, formats=["hdf5"], max_memory=bound)
+        with h5py.File(out / "scan.h5") as file:
+            images.append(np.asarray(file["reconstruction"]))
+    assert np.allclose(images[0], images[1], atol=1e-4 * images[0].max())
+    assert np.allclose(images[0], images[2], atol=1e-4 * images[0].max())
+
+
+def test_the_case_that_does_not_fit_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = _benchmark()
+    small, large = module.write_volume(tmp_path / "a.h5", 1, 32, 2), tmp_path / "b.h5"
+    with h5py.File(large, "w") as file:  # stated, not filled: nothing of it is read
+        file.create_dataset("kspace", (400, 64, 640, 640), np.complex64, chunks=(1, 1, 640, 640))
+        mask = np.zeros(640, np.float32)
+        mask[310:330] = 1
+        file["mask"] = mask
+    words = ["--method", "tv", "--format", "nifti", "--max-memory", "2G", "--out", str(tmp_path / "out")]
+    assert main(["reconstruct", "none", str(small), str(large), *words]) == 3
+    assert re.search(
+        r"1 of 2 cases failed: .*b\.h5.*Give --max-memory [\d.]+G", capsys.readouterr().err.splitlines()[-1]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["cg-sense", "one-step"])
+def test_a_large_volume_stays_under_four_gib_and_the_model_is_loaded_once(tiny_bundle: Path, method: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "--method", method, "--bundle", str(tiny_bundle)]
+    done = subprocess.run(
+        [*command, "--slices", "40", "--max-memory", "2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
+    assert float(cells[4]) < 2
+    assert int(cells[5]) == (method == "one-step")
+    assert json.loads(cells[1]) > 0.3, "of k-space"

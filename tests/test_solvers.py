@@ -1,0 +1,82 @@
+"""Conjugate gradients: the exact answer, each system on its own, whatever the pieces."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ambient_mri.operators import Masked, Sense
+from ambient_mri.solvers import conjugate_gradients, solve
+from tests.laws.operators import complex_normal, dense, relative
+
+SHAPE = (9, 12)
+
+
+def _operator(scans: int, *, lines: bool, shape: tuple[int, int] = SHAPE) -> Masked:
+    rng = torch.Generator().manual_seed(0)
+    maps = complex_normal(scans, 3, *shape, rng=rng)
+    mask = torch.rand(scans, 1, 1 if lines else shape[0], shape[1], generator=rng) < 0.5
+    return Masked(Sense(maps / maps.abs().square().sum(1, keepdim=True).sqrt()), mask)
+
+
+def _right(A: Masked) -> Tensor:
+    assert isinstance(A.encoding, Sense)
+    maps = A.encoding.maps
+    return A.adjoint(complex_normal(*maps.shape, rng=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "points"])
+@pytest.mark.parametrize("lam", [0.01, 0.3])
+def test_the_answer_is_that_of_the_dense_matrix(lines: bool, lam: float) -> None:
+    A = _operator(1, lines=lines)
+    b = _right(A)
+    matrix = dense(A, SHAPE, torch.complex64).to(torch.complex128)
+    normal = matrix.mH @ matrix + lam * torch.eye(matrix.shape[1])
+    exact = torch.linalg.solve(normal, b.flatten().to(torch.complex128))
+    assert relative(conjugate_gradients(A, b, torch.tensor(lam), tolerance=1e-6).flatten(), exact) < 2e-5
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "points"])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
+def test_every_image_reaches_its_own_residual_and_differentiates(lines: bool, tolerance: float) -> None:
+    A = _operator(4, lines=lines)
+    lam = torch.tensor([0.01, 0.03, 0.1, 1.0]).view(4, 1, 1, 1)
+    b = _right(A) * torch.tensor([1.0, 1e-3, 1e3, 1.0]).view(4, 1, 1, 1)
+    x = conjugate_gradients(A, b, lam, tolerance=tolerance)
+    sizes = [torch.linalg.vector_norm(v, dim=(1, 2, 3)) for v in (b - A.normal(x) - lam * x, b)]
+    assert (sizes[0] <= 1.01 * tolerance * sizes[1]).all()
+    for i in range(4):
+        alone = conjugate_gradients(A.rows(slice(i, i + 1), slice(None)) if lines else _row(A, i), b[i : i + 1],
+                                    lam[i : i + 1], tolerance=tolerance)  # fmt: skip
+        assert relative(alone, x[i : i + 1]) < 1e-5
+    tracked = b.clone().requires_grad_()
+    (pulled,) = torch.autograd.grad(conjugate_gradients(A, tracked, lam, tolerance=1e-7), tracked, b)
+    assert relative(pulled, conjugate_gradients(A, b, lam, tolerance=1e-7)) < 1e-3
+
+
+def _row(A: Masked, i: int) -> Masked:
+    assert isinstance(A.encoding, Sense)
+    return Masked(Sense(A.encoding.maps[i : i + 1]), A.mask[i : i + 1])
+
+
+def test_pieces_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ambient_mri import solvers
+
+    A = _operator(2, lines=True, shape=(17, 22))
+    b, lam = _right(A), torch.tensor(0.02)
+    whole = conjugate_gradients(A, b, lam)
+    two_dimensional = solve(lambda x: A.normal(x) + lam * x, b, tolerance=1e-5)
+    assert relative(whole, two_dimensional) < 1e-3
+    for piece in (1, 50, 10**6):
+        monkeypatch.setattr(solvers, "PIECE", piece)
+        assert relative(conjugate_gradients(A, b, lam), whole) < 1e-6
+
+
+def test_rows_where_nothing_was_seen_stay_zero_and_finite() -> None:
+    A = _operator(1, lines=True)
+    b = _right(A)
+    b[:, :, 3:5] = 0
+    x = conjugate_gradients(A, b, torch.tensor(0.01))
+    assert torch.isfinite(torch.view_as_real(x)).all()
+    assert x[:, :, 3:5].abs().max() == 0
