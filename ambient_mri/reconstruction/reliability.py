@@ -128,18 +128,16 @@ def calibrate(
                          remedy=f"Choose among {', '.join(methods.POSTERIOR)}")  # fmt: skip
     bundle = methods.load(bundle_path, device, spec.acquisition.domain)
     run = Posterior(method, bundle, sampling or Sampling())
-    held = {}
+    held, rng = {}, torch.Generator().manual_seed(seed)
     for part in ("validation", "test"):
         scans = open_scans(spec, part, limit=limit)
         held[part] = held_out(run, scans, device, seed, lambda line, part=part: progress(f"{part}: {line}"))  # type: ignore[misc]
-    factor = conformal_factor(held["validation"], LEVEL)
-    progress(f"factor {factor:.3f} from {len(held['validation'])} validation patients")
-    rng = torch.Generator().manual_seed(seed)
+        if part == "validation":  # before the longer part: too few patients are refused here
+            factor = conformal_factor(held[part], LEVEL)
+            progress(f"factor {factor:.3f} from {len(held[part])} validation patients")
     curves = [_curve("held-out measurements", held["test"], one, rng) for one in (1.0, factor)]
     checked = curves[1].at(LEVEL)
-    if spec.simulated:
-        images = _in_images(run, spec, limit, device, lambda line: progress(f"images: {line}"))
-        curves += [_curve("pixels", images, one, rng) for one in (1.0, factor)]
+    progress(f"nominal {LEVEL:.0%} intervals cover {checked.mean:.1%} of held-out measurements of test patients")
     calibration = Calibration(
         version=ambient_mri.__version__, weights_sha256=weights_sha256(bundle.path), method=method,
         samples=run.sampling.samples, nfe=run.nfe, level=LEVEL, factor=factor, data=spec.name,
@@ -147,6 +145,9 @@ def calibrate(
         coverage=(checked.mean, checked.low, checked.high),
     )  # fmt: skip
     calibration.save(bundle.path)
+    if spec.simulated:
+        images = _in_images(run, spec, limit, device, lambda line: progress(f"images: {line}"))
+        curves += [_curve("pixels", images, one, rng) for one in (1.0, factor)]
     spread = None if run.sampling.samples < 4 else (_chi_squared(held["test"], 1.0), _chi_squared(held["test"], factor))
     command = _command(bundle_path, spec, calibration, limit, seed)
     return Reliability(calibration, len(held["test"]), KEPT, tuple(curves), spread, seed, command)
