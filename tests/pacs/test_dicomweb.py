@@ -126,7 +126,8 @@ def test_tokens_go_to_the_archive_and_answers_of_others_are_refused(
     [("https://night:swordfish@pacs.example/dicom-web", "a password in an address"),
      ("dicom://PACS:swordfish@pacs.example", "a password in an address"), ("pacs.example", "not the address"),
      ("dicom://pacs.example:104", "not the address"), ("ftp://pacs.example", "not the address"),
-     ("dicom://ATITLETHATISTOOLONG@pacs.example", "is no AE title"), ("dicom://A@pacs.example:99999", "not the address")],
+     ("dicom://ATITLETHATISTOOLONG@pacs.example", "is no AE title"),
+     ("dicom://A@pacs.example:99999", "not the address")],
 )  # fmt: skip
 def test_addresses_that_are_none_are_refused_and_passwords_not_repeated(address: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
