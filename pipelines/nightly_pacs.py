@@ -4,8 +4,8 @@
         --study-date yesterday --series-description '*flair*' --missing padding
     python pipelines/nightly_pacs.py https://pacs.example/dicom-web --work night --bundle runs/knee/bundle --raw export
 
-Of images, missing pixels are restored; of raw data (MRD, fastMRI) in the folder --raw, images are reconstructed and find
-their study by the UIDs in their headers. Run it again at any time: what is pulled, made or stored is not done again.
+Of images, missing pixels are restored; raw data (MRD, fastMRI) in the folder --raw are reconstructed, and their images
+find their study by the UIDs in the headers. Run it again at any time: what is pulled, made or stored is not done again.
 DIR/summary.md says what became of the night. Exit code 3: something failed and is named there, the rest is done.
 """
 

@@ -28,6 +28,7 @@ T = TypeVar("T")
 PAGE = 1000
 BUSY = (408, 429, 502, 503, 504)
 CONFLICT = 409  # STOW-RS: nothing was stored
+GIVE_UP = 3  # instances in a row for which the archive did not answer
 WHOLE = 2**40  # bytes: an instance is sent in one piece, as pieces cannot be sent a second time
 USER, PASSWORD, TOKEN = (f"AMBIENT_MRI_PACS_{what}" for what in ("USER", "PASSWORD", "TOKEN"))
 LEVELS = {"STUDY": "search_for_studies", "SERIES": "search_for_series", "IMAGE": "search_for_instances"}
@@ -87,17 +88,20 @@ class WebArchive:
     def fetch(self, instances: Sequence[Instance], keep: Keep) -> dict[str, str]:
         """WADO-RS, one instance a request, in the transfer syntax that the archive has."""
         failed: dict[str, str] = {}
-        for one in instances:
+        silent = 0
+        for number, one in enumerate(instances):
             try:
                 with unquoted():
                     dataset = self._asked(partial(self._client.retrieve_instance, one.study, one.series, one.uid))
                     content = _file(dataset)
                     uid = str(dataset.get("SOPInstanceUID"))
             except (Refused, Unreachable) as problem:
-                if isinstance(problem, Unreachable) and len(failed) == len(instances) - 1:
-                    raise
                 failed[one.uid] = problem.what
+                silent = silent + 1 if isinstance(problem, Unreachable) else 0
+                if silent == GIVE_UP:
+                    return failed | {other.uid: problem.what for other in instances[number + 1 :]}
                 continue
+            silent = 0
             if uid != one.uid:
                 failed[one.uid] = "the archive sent another instance"
                 continue
@@ -108,7 +112,8 @@ class WebArchive:
         """STOW-RS, one instance a request."""
         from pydicom import dcmread
 
-        for one in stored:
+        silent = 0
+        for number, one in enumerate(stored):
             try:
                 with unquoted():
                     dataset = dcmread(one.path)
@@ -118,9 +123,14 @@ class WebArchive:
             try:
                 answer = self._asked(partial(self._client.store_instances, [dataset]))
                 failed = answer.get("FailedSOPSequence") or []
+                silent = 0
                 yield one, status_meaning(int(failed[0].get("FailureReason") or 0)) if failed else ""
             except (Refused, Unreachable) as problem:
                 yield one, problem.what
+                silent = silent + 1 if isinstance(problem, Unreachable) else 0
+                if silent == GIVE_UP:
+                    yield from ((other, problem.what) for other in stored[number + 1 :])
+                    return
 
     def _listed(self, query: Callable[[], Any], tries: int = TRIES) -> list[dict[str, Any]]:
         """What a search answers, once it is known to be DICOM JSON."""
