@@ -261,6 +261,7 @@ class _Job:
         return Result(case.path, paths, len(volume), seconds, False, warnings, flags)
 
     def _made(self, case: Case) -> Made:
+        case = case.opened()
         if case.domain == "kspace":
             kspace: KspaceVolume = case.volume  # type: ignore[assignment] # by its domain
             return reconstructed_kspace(kspace, self._run, self.choices, self.pace.advanced)
