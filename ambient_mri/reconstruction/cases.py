@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ambient_mri.data.readers.content import kind, open_kspace
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
-from ambient_mri.data.readers.kspace import KspaceVolume
+from ambient_mri.data.readers.kspace import KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.manifest import content_sha256
@@ -17,11 +19,24 @@ from ambient_mri.reconstruction.manifest import content_sha256
 
 @dataclass(frozen=True)
 class Case:
-    """One volume to reconstruct or restore. `name` becomes the names of its outputs."""
+    """One volume to reconstruct or restore. `name` becomes the names of its outputs.
+
+    Three-dimensional k-space is in memory as a whole while it is worked on, and of one case at a time: until `opened`,
+    `volume` has its shape and facts, and no samples.
+    """
 
     name: str
     volume: KspaceVolume | ImageVolume
     domain: str
+    pattern: Path | None = None
+    deferred: bool = False
+
+    def opened(self) -> Case:
+        """With its samples."""
+        if not self.deferred:
+            return self
+        volume = next(one for one in open_kspace(self.path, self.pattern) if one.name == self.name)
+        return replace(self, volume=volume, deferred=False)
 
     @property
     def paths(self) -> list[Path]:
@@ -91,13 +106,20 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
                 cases.append(Case(image.name, image, "image"))
             else:
                 pattern = mask if what == "bart" else None
-                cases += [Case(volume.name, volume, "kspace") for volume in open_kspace(path, pattern)]
+                cases += [_kspace_case(volume, pattern) for volume in open_kspace(path, pattern)]
         except InputError as problem:
             problems.append(problem)
     volumes, unusable = open_volumes(dicom)
     cases += [Case(volume.name, volume, "image") for volume in volumes]
     _refuse_namesakes(cases)
     return cases, [*problems, *unusable]
+
+
+def _kspace_case(volume: KspaceVolume, pattern: Path | None) -> Case:
+    if isinstance(volume, SampledVolume) and not isinstance(volume.samples, np.memmap):
+        empty = np.broadcast_to(np.complex64(np.nan), volume.shape)  # takes no memory, and cannot be mistaken for data
+        return Case(volume.name, replace(volume, samples=empty), "kspace", pattern, deferred=True)
+    return Case(volume.name, volume, "kspace", pattern)
 
 
 def _refuse_namesakes(cases: Sequence[Case]) -> None:

@@ -159,6 +159,7 @@ class Job:
         }  # fmt: skip
 
     def _made(self, case: Case, advanced: Callable[[int], None]) -> Made:
+        case = case.opened()
         if case.domain == "kspace":
             kspace: KspaceVolume = case.volume  # type: ignore[assignment] # by its domain
             return reconstructed_kspace(kspace, self._run, self.choices, advanced)

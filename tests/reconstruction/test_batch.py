@@ -15,7 +15,7 @@ from PIL import Image
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.reconstruction import outputs
+from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.batch import reconstruct
 
 
@@ -176,6 +176,25 @@ def test_one_step_with_a_bundle(scans: Path, tiny_bundle: Path, tmp_path: Path) 
         assert np.isfinite(np.asarray(file["reconstruction"])).all()
         assert file.attrs["model_trained_on"] == "brain_demo"
         assert len(file.attrs["bundle_sha256"]) == 64
+
+
+def test_scans_of_mixed_sizes_share_a_job_and_one_model(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, load = [], methods.load
+    monkeypatch.setattr(methods, "load", lambda *given: loads.append(given) or load(*given))
+    rng, shapes = np.random.default_rng(0), {"a": (2, 3, 48, 40), "b": (1, 1, 61, 57), "c": (3, 2, 32, 70)}
+    for name, shape in shapes.items():
+        mask = np.zeros(shape[-1], np.float32)
+        mask[[1, 5, *range(shape[-1] // 2 - 6, shape[-1] // 2 + 6), shape[-1] - 4, shape[-1] - 2]] = 1
+        kspace = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["kspace"], file["mask"], file.attrs["noise_std"] = kspace * mask, mask, 0.1
+    results = reconstruct(tiny_bundle, sorted(tmp_path.glob("*.h5")), tmp_path / "out", formats=["hdf5"])
+    assert len(loads) == 1
+    for result, (slices, _, *size) in zip(results, shapes.values(), strict=True):
+        with h5py.File(result.outputs[0]) as file:
+            assert file["reconstruction"].shape == (slices, *size)
 
 
 def test_a_model_is_needed_for_one_step(scans: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.reconstruction.cases import find_cases
 from ambient_mri.reconstruction.export.nifti import LPS_TO_RAS
 
 SIZE, SLICES = 48, 3
@@ -107,6 +108,19 @@ def test_mrd_becomes_dicom_and_nifti_of_one_place(
     back = nib.as_closest_canonical(nib.Nifti1Image(values, LPS_TO_RAS @ series.affine))
     assert np.allclose(back.affine, nib.as_closest_canonical(ours).affine, atol=1e-4)
     assert np.corrcoef(back.get_fdata().ravel(), nib.as_closest_canonical(ours).get_fdata().ravel())[0, 1] > 0.9999
+
+
+def test_three_dimensional_cases_are_in_memory_one_at_a_time(tmp_path: Path, truth: np.ndarray) -> None:
+    paths = [_write(tmp_path / f"scan{n}.h5", truth, LINES, three_d=True) for n in range(2)]
+    cases, problems = find_cases(paths)
+    assert problems == []
+    assert [case.deferred for case in cases] == [True, True]
+    volume = cases[0].volume
+    assert volume.samples.strides == (0, 0, 0, 0), "no samples yet"  # type: ignore[union-attr]
+    opened = cases[0].opened()
+    assert opened.volume.shape == volume.shape
+    assert np.isfinite(opened.volume.samples).all()  # type: ignore[union-attr]
+    assert not opened.deferred
 
 
 def test_raw_data_of_unknown_place_give_no_dicom(tmp_path: Path, truth: np.ndarray) -> None:

@@ -100,17 +100,31 @@ def test_chi_squared_of_the_true_image_is_one_and_of_a_free_fit_its_lower_bound(
     assert free.chi2_per_component == pytest.approx(free.lowest_chi2, rel=0.03)
 
 
-@pytest.mark.parametrize("law", [RandomLines(3), RandomPoints(3)], ids=["lines", "points"])
-def test_white_noise_through_any_mask_has_no_structure(law: RandomLines | RandomPoints) -> None:
+def _low_resolution(seed: int) -> torch.Tensor:
+    """The central half of both axes: neighbouring pixels of the noise are much alike."""
+    mask = torch.zeros(48, 40, dtype=torch.bool)
+    mask[12:36, 10:30] = True
+    return mask
+
+
+MASKS: dict[str, Callable[[int], torch.Tensor]] = {
+    "lines": lambda seed: RandomLines(3).draw((48, 40), torch.Generator().manual_seed(seed)),
+    "points": lambda seed: RandomPoints(3).draw((48, 40), torch.Generator().manual_seed(seed)),
+    "low resolution": _low_resolution,
+}
+
+
+@pytest.mark.parametrize("law", MASKS)
+def test_white_noise_through_any_mask_has_no_structure(law: str) -> None:
     """Neighbours of masked noise are correlated; what the mask itself brings is taken off."""
     values = []
-    for seed in range(6):
-        mask = law.draw((48, 40), torch.Generator().manual_seed(seed))[None, None]
-        scan = Measurement(_noise((1, 2, 48, 40), seed), mask, None, torch.ones(1), torch.ones(1), "kspace", ("a/0",))
+    for seed in range(8):
+        noise, mask, one = _noise((1, 2, 48, 40), seed), MASKS[law](seed)[None, None], torch.ones(1)
+        scan = Measurement(noise, mask, None, one, one, "kspace", ("a/0",))
         (part,) = residuals(scan, torch.zeros(1, 1, 48, 40, dtype=torch.complex64))
         values.append(part.structure)
         assert part.energy / part.noise == pytest.approx(1, abs=0.12)
-    assert abs(float(np.mean(values))) < 0.05
+    assert abs(float(np.mean(values))) < 0.06
 
 
 def test_what_is_kept_back_is_measured_outside_the_calibration_region_and_repeats() -> None:
