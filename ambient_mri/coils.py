@@ -108,13 +108,21 @@ def _espirit(y: Tensor, mask: Tensor, width: int, kernel_width: int, threshold: 
     lags = _lags(_row_space(block, w, threshold).reshape(coils, w, w, -1))
     frequencies = torch.arange(1 - w, w, device=y.device)
     waves = [
-        torch.polar(torch.ones((), device=y.device), 2 * math.pi / n * (torch.arange(n, device=y.device) - n // 2)[:, None] * frequencies)
+        torch.polar(
+            torch.ones((), device=y.device),
+            2 * math.pi / n * (torch.arange(n, device=y.device) - n // 2)[:, None] * frequencies,
+        )
         for n in shape
     ]
     along_x = torch.einsum("xl,ckjl->jxck", waves[1], lags) / w**2
-    maps, step = torch.empty((*shape, coils), dtype=y.dtype, device=y.device), max(1, 4 * PIECE // (shape[1] * coils**2))
+    maps, step = (
+        torch.empty((*shape, coils), dtype=y.dtype, device=y.device),
+        max(1, 4 * PIECE // (shape[1] * coils**2)),
+    )
     start = torch.ones(1, shape[1], coils, dtype=y.dtype, device=y.device)
-    for top in range(0, shape[0], step):  # some rows at a time, which stay in the cache; each begins where the last ended
+    for top in range(
+        0, shape[0], step
+    ):  # some rows at a time, which stay in the cache; each begins where the last ended
         covariance = torch.tensordot(waves[0][top : top + step], along_x, 1)
         values, vectors = dominant_eigenvectors(covariance, start, above=crop)
         start = vectors[-1:]
@@ -146,7 +154,9 @@ def _lags(kernels: Tensor) -> Tensor:
     lags = torch.zeros(coils, coils, 2 * w - 1, 2 * w - 1, dtype=kernels.dtype, device=kernels.device)
     for p in range(w):
         for q in range(w):  # all coils and one offset between the rows and columns of q at a time
-            lags[:, :, w - 1 - p : 2 * w - 1 - p, w - 1 - q : 2 * w - 1 - q] += projector[:, :, :, :, p, q].permute(0, 3, 1, 2)
+            lags[:, :, w - 1 - p : 2 * w - 1 - p, w - 1 - q : 2 * w - 1 - q] += projector[:, :, :, :, p, q].permute(
+                0, 3, 1, 2
+            )
     return lags
 
 

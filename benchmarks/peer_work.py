@@ -1,7 +1,7 @@
 """One program's side of a comparison, in a process of its own: makes its answer once, then repeats it when told.
 
-python peer_work.py PEER WORK INPUTS.npz ANSWER.npy; then one repetition for each line on standard input, and after it the
-processor seconds of one thread, those of programs it started included.
+python peer_work.py PEER WORK INPUTS.npz ANSWER.npy; then one repetition for each line on standard input, and after it
+the processor seconds of one thread, those of programs it started included.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def our_l1(given: dict[str, torch.Tensor]) -> Answer:
 
 
 def bare_normal(given: dict[str, torch.Tensor]) -> Answer:
-    """A yardstick, not a program: two transforms of all coil images and nothing else. The first call answers as ours."""
+    """A yardstick, not a program: two transforms of all coil images. The first call answers as ours."""
     images, answers = given["maps"] * given["x"], iter([our_normal(given)()])
 
     def run() -> Any:
@@ -211,7 +211,9 @@ def bartorch_espirit(given: dict[str, torch.Tensor]) -> Answer:
 def _cfl(name: Path, array: torch.Tensor) -> str:
     """Writes `(c, y, x)` as BART's column-major (x→1, y, x, c): readout first."""
     values = np.asarray(array, np.complex64)
-    name.with_suffix(".hdr").write_text("# Dimensions\n1 " + " ".join(str(n) for n in values.shape[:0:-1][::-1]) + f" {len(values)}\n")
+    name.with_suffix(".hdr").write_text(
+        "# Dimensions\n1 " + " ".join(str(n) for n in values.shape[:0:-1][::-1]) + f" {len(values)}\n"
+    )
     values.transpose(0, 2, 1).tofile(name.with_suffix(".cfl"))
     return str(name)
 
@@ -225,7 +227,10 @@ def _read_cfl(name: Path) -> Any:
 def _bart(given: dict[str, torch.Tensor], *command: str, maps: bool = True) -> Answer:
     folder = Path(tempfile.mkdtemp(prefix="bart-"))
     ys = [_cfl(folder / f"y{i}", y) for i, y in enumerate(given["y"])]
-    names = [[y] + ([_cfl(folder / f"m{i}", m)] if maps else []) for i, (y, m) in enumerate(zip(ys, given["maps"], strict=True))]
+    names = [
+        [y] + ([_cfl(folder / f"m{i}", m)] if maps else [])
+        for i, (y, m) in enumerate(zip(ys, given["maps"], strict=True))
+    ]
 
     def run() -> Any:
         for i, files in enumerate(names):
@@ -250,7 +255,8 @@ def bart_espirit(given: dict[str, torch.Tensor]) -> Answer:
 
 WORKS: dict[tuple[str, str], Callable[[dict[str, torch.Tensor]], Answer]] = {
     ("ambient-mri", "normal"): our_normal, ("ambient-mri", "cg"): our_cg, ("ambient-mri", "espirit"): our_espirit,
-    ("ambient-mri", "l1"): our_l1, ("two bare FFTs", "normal"): bare_normal, ("sigpy", "normal"): sigpy_normal, ("sigpy", "cg"): sigpy_cg,
+    ("ambient-mri", "l1"): our_l1, ("two bare FFTs", "normal"): bare_normal,
+    ("sigpy", "normal"): sigpy_normal, ("sigpy", "cg"): sigpy_cg,
     ("sigpy", "espirit"): sigpy_espirit, ("sigpy", "l1"): sigpy_l1, ("deepinv", "normal"): deepinv_normal,
     ("deepinv", "cg"): deepinv_cg, ("mrpro", "normal"): mrpro_normal, ("mrpro", "cg"): mrpro_cg,
     ("bartorch", "normal"): bartorch_normal, ("bartorch", "cg"): bartorch_cg,

@@ -3,8 +3,8 @@
     python benchmarks/table.py                    # all rows
     python benchmarks/table.py --only normal,cg   # some of them
 
-Peers run in processes of their own with one thread, the same allocator settings and the same tolerance. Their answers are
-shown to be equal to ours first; who gives another answer, or cannot be installed, is named without a time. Times are
+Peers run in processes of their own with one thread, the same allocator settings and the same tolerance. Their answers
+are shown to be equal to ours first; who gives another answer, or cannot be installed, is named without a time. Times are
 processor seconds, programs that were started included, so that a busy machine disturbs little; only ratios are of use.
 """
 
@@ -61,7 +61,9 @@ def cg(given: argparse.Namespace) -> Iterator[Result]:
         inputs = _inputs(count, size, coils) | {"lam": torch.tensor(RIDGE)}
         inputs.pop("x")
         name = f"CG-SENSE, 30 iterations, {count} × {coils} coils {size}²"
-        yield compare(name, "cg", inputs, ["sigpy", "deepinv", "mrpro", "bartorch", "BART"], relative(1e-4), given.repeats)
+        yield compare(
+            name, "cg", inputs, ["sigpy", "deepinv", "mrpro", "bartorch", "BART"], relative(1e-4), given.repeats
+        )
 
 
 def espirit(given: argparse.Namespace) -> Iterator[Result]:
@@ -137,7 +139,9 @@ def growth(given: argparse.Namespace) -> Iterator[Result]:
         xs = [n for n, _ in points]
         exponent = float(np.polyfit(np.log(xs), np.log(costs), 1)[0])
         relatives = ", ".join(f"{n}: {cost / costs[0]:.1f}" for n, cost in zip(xs, costs, strict=True))
-        yield Result(f"growth with {what}, 20 CG iterations", costs[0], {}, {"exponent": f"{exponent:.2f} ({relatives})"})
+        yield Result(
+            f"growth with {what}, 20 CG iterations", costs[0], {}, {"exponent": f"{exponent:.2f} ({relatives})"}
+        )
 
 
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Result]]] = {
@@ -150,7 +154,9 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(ROWS), help="rows, by comma (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--no-batches", action="store_true", help="leave out the rows of whole batches, which take longest")
+    parser.add_argument(
+        "--no-batches", action="store_true", help="leave out the rows of whole batches, which take longest"
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.* (default: beside this file)")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -176,12 +182,16 @@ def _known(file: Path) -> dict[str, dict[str, object]]:
 
 
 def _row(result: Result) -> dict[str, object]:
-    return {"ratios": {peer: round(time / result.ours, 2) for peer, time in result.peers.items()}, "notes": result.notes}
+    return {
+        "ratios": {peer: round(time / result.ours, 2) for peer, time in result.peers.items()},
+        "notes": result.notes,
+    }
 
 
 def _line(work: str, row: dict[str, object]) -> str:
     ratios, notes = row["ratios"], row["notes"]
-    assert isinstance(ratios, dict) and isinstance(notes, dict)
+    assert isinstance(ratios, dict)
+    assert isinstance(notes, dict)
     times = ", ".join(f"{peer} {ratio:.2f}×" for peer, ratio in sorted(ratios.items(), key=lambda item: item[1]))
     slower = ", ".join(peer for peer, ratio in ratios.items() if ratio < 1)
     remarks = "; ".join(f"{peer}: {note}" for peer, note in notes.items() if note)
@@ -190,7 +200,9 @@ def _line(work: str, row: dict[str, object]) -> str:
 
 def _write(given: argparse.Namespace, results: dict[str, dict[str, object]]) -> None:
     caption = machine(given) + f"; {version('scipy')} scipy; one thread; median of {given.repeats} turns"
-    (given.out / "results.json").write_text(json.dumps({"machine": caption, "rows": results}, indent=1, ensure_ascii=False) + "\n")
+    (given.out / "results.json").write_text(
+        json.dumps({"machine": caption, "rows": results}, indent=1, ensure_ascii=False) + "\n"
+    )
     head = ["# Ambient-mri beside its peers", "", f"{caption}.", "",
             "A ratio is the peer's processor time over ours: above 1, ambient-mri is faster.", "",
             "| work | peer's time / ours | faster than ours | answers |", "|---|---|---|---|"]  # fmt: skip
