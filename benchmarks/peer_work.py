@@ -202,7 +202,7 @@ def bartorch_cg(given: dict[str, torch.Tensor]) -> Answer:
 def bartorch_espirit(given: dict[str, torch.Tensor]) -> Answer:
     from bartorch.tools import ecalib
 
-    return lambda: ecalib(given["y"][0][:, None], maps=1, calib_size=(1, 24, 24)).squeeze()
+    return lambda: ecalib(given["y"][0][:, None], maps=1, calib_size=(1, 24, 24), threshold=0.0004, crop=0.95).squeeze()
 
 
 # BART: the program, files in and out included
@@ -249,7 +249,7 @@ def bart_l1(given: dict[str, torch.Tensor]) -> Answer:
 
 
 def bart_espirit(given: dict[str, torch.Tensor]) -> Answer:
-    run = _bart(given, "ecalib", "-m", "1", "-r", "24", maps=False)
+    run = _bart(given, "ecalib", "-m", "1", "-r", "24", "-t", "0.0004", "-c", "0.95", maps=False)
     return lambda: run()[0]
 
 

@@ -176,6 +176,9 @@ def main() -> None:
     given.map_sizes = [(1, 64, 4)] if given.small else [(1, 320, 8), (1, 320, 16)]
     if given.no_batches and not given.small:
         given.operator_sizes, given.solver_sizes, given.map_sizes = [(1, 256, 8)], [(1, 320, 8)], [(1, 320, 8)]
+    if given.size:
+        count, size, coils = (int(n) for n in given.size.split(","))
+        given.operator_sizes = given.solver_sizes = given.map_sizes = [(count, size, coils)]
     given.points = 2 if given.small else None  # of a growth curve
     results = _known(given.out / "results.json")
     for name in given.only.split(","):
