@@ -12,19 +12,22 @@ import sys
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ambient_mri.prior.network import PRESETS, architecture, build_network
+from ambient_mri.prior.network import INPUT_CHANNELS, PRESETS, architecture, build_network
 
 
 def network(preset: str, size: int) -> tuple[float, float, int]:
     """GFLOP of a forward pass and of a training step, and parameters; on tensors that hold no numbers."""
-    net = build_network(architecture(preset)).to("meta")
-    image = torch.empty(1, 1, size, size, dtype=torch.complex64, device="meta")
-    mask, steps = torch.empty(1, 1, size, size, device="meta"), torch.empty(1, device="meta")
+    sizes = architecture(preset)
+    net, folded = build_network(sizes).to("meta"), size // sizes.patch
+    planes = torch.empty(1, INPUT_CHANNELS * sizes.patch**2, folded, folded, device="meta")
+    steps = torch.empty(1, device="meta")
     forward, step = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with forward, torch.no_grad():
-        net(image, mask, steps, lambda prediction: prediction)
+        for stage in net.stages:
+            stage(planes, steps)
     with step:
-        net(image, mask, steps, lambda prediction: prediction).abs().sum().backward()
+        for stage in net.stages:
+            stage(planes, steps).sum().backward()
     return forward.get_total_flops() / 1e9, step.get_total_flops() / 1e9, sum(p.numel() for p in net.parameters())
 
 

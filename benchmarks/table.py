@@ -164,6 +164,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument(
+        "--size", metavar="COUNT,SIZE,COILS", help="one size of one's own for all rows, 2,64,4 for example"
+    )
+    parser.add_argument(
         "--no-batches", action="store_true", help="leave out the rows of whole batches, which take longest"
     )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.* (default: beside this file)")
