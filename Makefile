@@ -41,8 +41,8 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
-bench: $(VENV)/.installed
-	@for program in benchmarks/operators.py benchmarks/solvers.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+bench: $(VENV)/.installed  ## ratios to sigpy, deepinv, mrpro, bartorch and BART: benchmarks/results.md, results.json, results.png
+	$(BIN)/python benchmarks/table.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) site build dist

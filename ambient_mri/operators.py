@@ -245,7 +245,8 @@ class Masked:
 
     def rows(self, images: slice, rows: slice) -> Masked:
         """What `normal` is to some rows y of some images, which it does not mix where coils measure whole lines."""
-        assert isinstance(self.encoding, Sense) and self.mask.shape[-2] == 1
+        assert isinstance(self.encoding, Sense)
+        assert self.mask.shape[-2] == 1
         maps, mask = self.encoding.maps, self.mask
         maps = maps[images if len(maps) > 1 else slice(None), :, rows]
         return Masked(Sense(maps), mask[images] if len(mask) > 1 else mask)

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ambient_mri.coils import absorb_phase, calibration_region, edge_samples, espirit_maps, noise_std, prewhiten
+from ambient_mri.coils import (
+    absorb_phase,
+    calibration_region,
+    dominant_eigenvectors,
+    edge_samples,
+    espirit_maps,
+    noise_std,
+    prewhiten,
+)
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Sense
 
@@ -49,6 +57,37 @@ def test_espirit_equals_sigpy_on_a_square() -> None:
     assert both.mean() > 0.3
     assert ((np.abs(ours).sum(0) > 0) != (np.abs(theirs).sum(0) > 0)).mean() < 0.02
     assert np.abs(ours - theirs)[:, both].max() < 5e-3
+
+
+def test_dominant_eigenvectors_equal_the_dense_decomposition() -> None:
+    rng = torch.Generator().manual_seed(0)
+    factor = torch.complex(torch.randn(6, 7, 5, 5, generator=rng), torch.randn(6, 7, 5, 5, generator=rng))
+    basis, _ = torch.linalg.qr(factor)
+    spectrum = torch.tensor([1.0, 0.7, 0.5, 0.1, 0.0])
+    matrices = basis * spectrum @ basis.mH
+    values, vectors = dominant_eigenvectors(matrices, torch.ones(1, 7, 5, dtype=torch.complex64))
+    assert torch.allclose(values, torch.ones(()), atol=1e-5)
+    overlap = (vectors.conj() * basis[..., 0]).sum(-1).abs()
+    assert overlap.min() > 0.99999
+    weak, _ = dominant_eigenvectors(0.5 * matrices, torch.ones(1, 7, 5, dtype=torch.complex64), above=0.9, at_most=100)
+    assert (weak < 0.9).all(), "what need not settle stays below"
+
+
+@pytest.mark.slow
+def test_espirit_of_a_real_acquisition_equals_sigpy(real_data: Path) -> None:
+    import sigpy.mri as mr
+
+    file = real_data / "kspace" / "sigpy_brain8_poisson_230x180.npy"
+    if not file.exists():
+        pytest.skip(f"{file} is absent")
+    y = torch.from_numpy(np.load(file))[None]
+    y = y / y.abs().max()
+    ours = espirit_maps(y, y.abs().sum(1, keepdim=True) > 0)[0].numpy()
+    theirs = mr.app.EspiritCalib(y[0].numpy(), calib_width=24, show_pbar=False).run()
+    both = (np.abs(ours).sum(0) > 0) & (np.abs(theirs).sum(0) > 0)
+    assert both.mean() > 0.2
+    assert ((np.abs(ours).sum(0) > 0) != (np.abs(theirs).sum(0) > 0)).mean() < 0.005
+    assert np.abs((ours.conj() * theirs).sum(0))[both].mean() > 0.9999
 
 
 def test_espirit_from_lines_finds_the_maps_and_reads_nothing_unmeasured() -> None:

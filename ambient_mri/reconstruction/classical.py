@@ -63,11 +63,11 @@ def cg_sense(measurement: Measurement, strength: float, *, max_iterations: int =
     strength
         λ > 0, or 0 for the plain least-squares fit that the iteration limit regularises.
     max_iterations
-        Each row stops at a relative residual of 1e-5 or here.
+        Each image stops at a relative residual of 5e-6 or here.
     """
     b = measurement.adjoint()
     return conjugate_gradients(
-        measurement.operator(), b, torch.as_tensor(strength).to(b.device), max_iterations=max_iterations
+        measurement.operator(), b, torch.as_tensor(strength).to(b.device), tolerance=5e-6, max_iterations=max_iterations
     )
 
 
