@@ -142,8 +142,8 @@ def _row_space(block: Tensor, w: int, threshold: float) -> Tensor:
     wide = matrix.shape[0] < matrix.shape[1]
     squares, vectors = torch.linalg.eigh(matrix @ matrix.mH if wide else matrix.mH @ matrix)
     strong = squares > threshold**2 * squares[-1]
-    vectors = vectors[:, strong]
-    return matrix.mH @ (vectors / squares[strong].sqrt()) if wide else vectors
+    columns: Tensor = vectors[:, strong]
+    return matrix.mH @ (columns / squares[strong].sqrt()) if wide else columns
 
 
 def _lags(kernels: Tensor) -> Tensor:
