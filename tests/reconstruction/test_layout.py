@@ -29,7 +29,9 @@ def test_names_keep_bids_entities() -> None:
     assert flat("scan")("nifti") == "scan.nii.gz"
 
 
-@pytest.mark.parametrize("name", ["Zebrafish^Name", "sub-Zebrafish", "sub-01_Zebrafish", "../../etc", "sub-1/../x_T1w"])
+@pytest.mark.parametrize(
+    "name", ["Zebrafish^Name", "sub-Zebrafish", "sub-01_Zebrafish", "../../etc", "x_sub-01_T1w", "sub-1/../x_T1w"]
+)
 def test_other_names_become_pseudonyms(name: str) -> None:
     path = bids(name, "AXFLAIR")("nifti")
     assert re.fullmatch(r"sub-[0-9a-f]{12}/anat/sub-[0-9a-f]{12}_desc-ambient_FLAIR\.nii\.gz", path)
