@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -107,7 +107,10 @@ def conjugate_gradients(
         return answer(A, b, lam, enough, whole)
     enough = enough / b.shape[-2]
     shape = (len(b), *A.encoding.maps.shape[1:])
-    parts = pieces(shape, by_lines=True, size=4 * PIECE) if b.device.type == "cpu" else [(slice(None),) * 3]
+    everything = slice(None)
+    parts: Iterable[tuple[slice, slice, slice]] = [(everything, everything, everything)]
+    if b.device.type == "cpu":
+        parts = pieces(shape, by_lines=True, size=4 * PIECE)
     x = [answer(A.rows(i, y), b[i, :, y], lam[i], enough[i], (1, 3)) for i, _, y in parts]
     return torch.cat([rows.flatten(0, 2) for rows in x]).view_as(b)
 
