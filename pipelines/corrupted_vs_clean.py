@@ -8,8 +8,7 @@ unweighted  ambient without inverse-probability weights
 naive       without further corruption: shown what it is judged on
 ssdu        the same network as a self-supervised unrolled one, at one noise level
 
-Writes results.md, .json and .html, and a page with pictures for each. Run it again after an interruption: trainings
-resume, and what is finished, a training or an evaluation, is not repeated.
+Writes results.md, .json and .html, and a page with pictures for each. Run it again after an interruption: it goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ambient_mri.reconstruction.methods import METHODS, needs_network
 from ambient_mri.reconstruction.results import Evaluation
 from ambient_mri.report import evaluation_markdown, evaluation_page
 
-TRAININGS = {"ambient": "ambient", "clean": "ambient", "unweighted": "unweighted", "naive": "naive", "ssdu": "ssdu"}
+TRAININGS = {name: name for name in ("ambient", "clean", "unweighted", "naive", "ssdu")} | {"clean": "ambient"}
 LEARNED = tuple(filter(needs_network, METHODS))
 
 

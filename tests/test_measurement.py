@@ -94,7 +94,8 @@ def test_no_signal_is_refused_in_one_line(value: float) -> None:
 
 def test_there_is_no_field_for_a_clean_image() -> None:
     names = {field.name for field in fields(Measurement)}
-    assert names == {"y", "mask", "sensitivity_maps", "noise_std", "scale", "domain", "scan_ids", "affine"}
+    facts = {"noise_std", "scale", "domain", "scan_ids", "affine", "component"}
+    assert names == {"y", "mask", "sensitivity_maps"} | facts
 
 
 def test_zero_filled_image_and_encoding() -> None:
