@@ -27,11 +27,14 @@ demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, 
 	@echo; echo 'Pictures and pages:'
 	@find $(DEMO) -name '*.png' -o -name '*.html' | sort | sed 's|^|  |'
 
+# A process a core, each with one thread, and the tests of a file in one process: they share what they train.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc) --dist loadfile
+
 test: $(VENV)/.installed  ## everything but the trainings of minutes
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ def test_demo():
 def test_clean_spec_warns(real_data):
     if not (real_data / "brain_bids").is_dir():
         pytest.skip("brain_bids is not there")
-    assert any("evaluation tables only" in line for line in check(load_spec("brain_bids_clean")))
+    assert any("saw clean images" in line for line in check(load_spec("brain_bids_clean")))
 
 
 def test_absent_data():

@@ -72,7 +72,7 @@ def test_unmeasured_samples_are_zero_and_truth_stays_behind():
     assert _same(measurement, evaluated)
     assert not any(isinstance(value, torch.Tensor) for value in vars(scans).values())
     assert set(vars(measurement)) == {
-        "y", "mask", "sensitivity_maps", "noise_std", "scale", "domain", "scan_ids", "affine",
+        "y", "mask", "sensitivity_maps", "noise_std", "scale", "domain", "scan_ids", "affine", "component",
     }  # fmt: skip
     residual = (measurement.operator().forward(truth) - measurement.y)[~hidden]
     std = float((residual.abs().square().mean() / 2).sqrt())

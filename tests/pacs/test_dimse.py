@@ -127,7 +127,7 @@ def test_refusals_are_one_line_and_say_what_to_do(archive: Start, write_series: 
     _open(server, calling_ae="FRIEND").echo()
     with pytest.raises(InputError, match=r"does not know the AE title AMBIENTMRI. Have it added there"):
         _open(server).echo()
-    with pytest.raises(InputError, match=r"is not called OTHER. Check the AE title of the address"):
+    with pytest.raises(InputError, match=r"is not called OTHER. Check the AE title in the address"):
         open_archive(server.address.replace("ARCHIVE", "OTHER"), calling_ae="FRIEND", timeout=5).echo()
     other = archive(classes=("1.2.840.10008.5.1.4.1.1.2",))
     with pytest.raises(InputError, match="does not offer storage"):
