@@ -47,3 +47,30 @@ def test_names_stand_where_bundles_do(folder: Path, tiny_bundle: Path, capsys: p
 def test_an_unknown_name_says_what_is_needed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "show", "heart"]) == 2
     assert "no model bundle here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(shipped.shipped()))
+def test_models_of_the_package_are_small_and_say_what_they_are(name: str) -> None:
+    path = shipped.shipped()[name]
+    assert sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) < 12e6
+    card = load_bundle(path).card
+    assert card.learned_from == "from corrupted scans only"
+    assert (path / "docs/results.md").is_file()
+    assert (path / "docs/audit.md").is_file()
+
+
+def test_the_brain_model_reconstructs_patients_it_never_saw(real_data: Path) -> None:
+    from ambient_mri.data.dataset import open_evaluation
+    from ambient_mri.measurement import collate
+    from ambient_mri.reconstruction.classical import total_variation
+    from ambient_mri.reconstruction.metrics import psnr
+
+    if not (real_data / "brain_bids").is_dir():
+        pytest.skip("brain_bids is not there")
+    pairs = list(open_evaluation(load_spec("brain_bids"), "test", limit=12))
+    batch, truth = collate([scan for scan, _ in pairs]), torch.cat([image for _, image in pairs])[:, 0].abs().numpy()
+    prior = load_bundle(shipped.located("brain_flair_64")).prior
+    with torch.inference_mode():
+        images = one_step(prior, batch), total_variation(batch, 0.00225)
+    found = [sum(psnr(truth[[i]], image[[i], 0].abs().numpy()) for i in range(12)) / 12 for image in images]
+    assert found[0] > found[1] + 1, found
