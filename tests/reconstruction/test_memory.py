@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 import sys
@@ -110,4 +109,4 @@ def test_a_large_volume_stays_under_four_gib_and_the_model_is_loaded_once(tiny_b
     cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")]
     assert float(cells[4]) < 2
     assert int(cells[5]) == (method == "one-step")
-    assert json.loads(cells[1]) > 0.3, "of k-space"
+    assert float(cells[1]) > 0.2, "GiB of k-space"
