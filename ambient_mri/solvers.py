@@ -1,4 +1,4 @@
-"""(N + λI)⁻¹ for N = AᴴA: exactly where gradients pass, conjugate gradients where only the answer counts."""
+"""(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def places(root: str) -> list[Path]:
         return [path]
     stated = os.environ.get(DATA_VARIABLE)
     folders = [Path(stated).expanduser()] if stated else []
-    return [folder / path for folder in (*folders, Path.cwd(), Path.cwd().parent / "shared" / "data")]
+    every = [folder / path for folder in (*folders, Path.cwd(), Path.cwd().parent / "shared" / "data")]
+    return list(dict.fromkeys(every))  # a folder that is stated and found is named once
 
 
 def locate(spec: DataSpec) -> Path:
