@@ -118,7 +118,7 @@ class AdversarialLearner(Learner):
     def begin(cls, network: Adversaries, seed: int) -> AdversarialLearner:
         optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=BETAS, weight_decay=0.0)
         average = copy.deepcopy(network).eval().requires_grad_(False)
-        return cls(network, average, optimiser, torch.float32, seed=seed)
+        return cls(network, average, (optimiser,), torch.float32, seed=seed)
 
     def update(self, measurement: Measurement, draw: Draw, progress: float) -> float:
         """One step on a batch; returns the critic's loss (2 ln 2 where it cannot tell). `progress` is not used.
@@ -147,7 +147,8 @@ class AdversarialLearner(Learner):
             parameters = list(part.parameters())
             for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = slope
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self._follow()
         return float(critic_loss.detach())

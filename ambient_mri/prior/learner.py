@@ -1,4 +1,4 @@
-"""The state of a training and its one update: network, averaged network, optimiser, step, time spent."""
+"""The state of a training and its one update: network, averaged network, optimisers, step, time spent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient_mri.measurement import Measurement
+from ambient_mri.prior.muon import Muon
 from ambient_mri.prior.network import Cascade
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.preconditioning import AmbientPrior
@@ -29,16 +30,21 @@ class Learner:
 
     network: Cascade | nn.parallel.DistributedDataParallel
     average: Cascade
-    optimiser: torch.optim.AdamW
+    optimisers: tuple[torch.optim.Optimizer, ...]
     precision: torch.dtype
     step: int = 0
     seconds: float = 0.0
 
     @classmethod
     def start(cls, network: Cascade, precision: torch.dtype) -> Learner:
-        optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+        inner = {id(weight) for weight in network.inner_matrices()}
+        others = [weight for weight in network.parameters() if id(weight) not in inner]
+        optimisers = (
+            Muon(network.inner_matrices(), lr=PEAK_RATE),
+            torch.optim.AdamW(others, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3),
+        )
         average = copy.deepcopy(network).eval().requires_grad_(False)
-        return cls(network, average, optimiser, precision)
+        return cls(network, average, optimisers, precision)
 
     @property
     def prior(self) -> AmbientPrior:
@@ -54,18 +60,20 @@ class Learner:
             If the loss is not finite: weights and averages are left as they were.
         """
         self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(progress)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate(progress)
         training = AmbientPrior(self.network, self.precision)
         loss = ambient_loss(
             training, measurement.y, measurement.operator(), draw.further, draw.sigma, measurement.noise_std, draw.noise
         ).mean()
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(f"the loss became {float(loss)} at step {self.step}")
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self._follow()
         return float(loss.detach())
@@ -87,8 +95,9 @@ class Learner:
         source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
         state = {f"network.{name}": value for name, value in source.state_dict().items()}
         state |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for index, entries in self.optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{index}.{name}": value for name, value in entries.items()}
+        for k, optimiser in enumerate(self.optimisers):
+            for index, entries in optimiser.state_dict()["state"].items():
+                state |= {f"optimiser.{k}.{index}.{name}": value for name, value in entries.items()}
         state["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
         state["step"] = torch.tensor(self.step)
         return state
@@ -101,10 +110,11 @@ class Learner:
 
         self.network.load_state_dict(part("network."))
         self.average.load_state_dict(part("average."))
-        optimiser = self.optimiser.state_dict()
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("optimiser.").items():
-            index, entry = name.split(".", 1)
-            entries.setdefault(int(index), {})[entry] = value
-        self.optimiser.load_state_dict({"state": entries, "param_groups": optimiser["param_groups"]})
+        for k, optimiser in enumerate(self.optimisers):
+            entries: dict[int, dict[str, Tensor]] = {}
+            for name, value in part(f"optimiser.{k}.").items():
+                index, entry = name.split(".", 1)
+                entries.setdefault(int(index), {})[entry] = value
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": entries, "param_groups": groups})
         self.step, self.seconds = int(state["step"]), float(state["seconds"])

@@ -76,7 +76,7 @@ class Monitor:
             return
         mean, self.recent = math.fsum(self.recent) / len(self.recent), []
         left = learner.seconds * (1 - progress) / progress if progress > 0 else float("nan")
-        self._log({"step": learner.step, "loss": mean, "rate": learner.optimiser.param_groups[0]["lr"],
+        self._log({"step": learner.step, "loss": mean, "rate": learner.optimisers[-1].param_groups[0]["lr"],
                    "seconds": round(learner.seconds, 3)})  # fmt: skip
         self.writer.add_scalar("loss", mean, learner.step)
         if learner.step % (10 * every) == 0 or learner.step == every:

@@ -86,6 +86,16 @@ class Cascade(nn.Module):
         super().__init__()
         self.stages, self.patch, self.multiple = nn.ModuleList(stages), patch, multiple
 
+    def inner_matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden layers: all matrices but those of the noise level and of the first and last layer."""
+        ends = ("conv_in", "time_embed", "out")  # names of MONAI's DiffusionModelUNet
+        return [
+            weight
+            for stage in self.stages
+            for name, weight in stage.named_parameters()
+            if weight.ndim >= 2 and name.split(".")[0] not in ends
+        ]
+
     def forward(
         self,
         start: Tensor,

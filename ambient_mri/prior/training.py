@@ -32,7 +32,7 @@ from ambient_mri.prior.steps import Batches, Draw, draw, stream
 
 logger = logging.getLogger("ambient_mri.training")
 
-BATCH = 16
+BATCH = 8
 CHECKPOINT_STEPS, LOG_STEPS, VALIDATION_STEPS = 100, 10, 500
 DEFAULT_MINUTES = 30.0
 
@@ -223,7 +223,7 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
     loader: DataLoader[Any] = DataLoader(scans, batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]
     trainer = SupervisedTrainer(
         device=torch.device(options.device), max_epochs=2**31, train_data_loader=loader, network=learner.network,
-        optimizer=learner.optimiser, loss_function=lambda *_: None, epoch_length=VALIDATION_STEPS,
+        optimizer=learner.optimisers[-1], loss_function=lambda *_: None, epoch_length=VALIDATION_STEPS,
         iteration_update=update, decollate=False,
     )  # fmt: skip
     for handler in (*handlers, finished):
