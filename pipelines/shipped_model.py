@@ -19,7 +19,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.prior.shipped import ship
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
-from ambient_mri.report import audit_page, audit_text, evaluation_markdown, evaluation_page
+from ambient_mri.report import audit_text, evaluation_markdown, evaluation_page, write_audit
 from ambient_mri.sampling.preview import preview
 
 
@@ -35,8 +35,9 @@ def made(given: argparse.Namespace) -> Path:
     evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, progress=say)
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
-    found, _ = audit(AuditOptions(bundle=bundle, data=given.data, out=given.out / "audit", level=given.level), say)
-    files.write(given.out / "audit" / "report.html", audit_page(found))
+    asked = AuditOptions(bundle=bundle, data=given.data, out=given.out / "audit", level=given.level)
+    found, annex = audit(asked, say)
+    write_audit(asked.out, found, annex)
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
     return ship(bundle, given.name, pages)
 

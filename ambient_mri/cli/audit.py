@@ -45,7 +45,7 @@ def audit(arguments: argparse.Namespace) -> int:
     from ambient_mri.audit.run import audit as run
     from ambient_mri.cli.arguments import device
     from ambient_mri.prior.shipped import located
-    from ambient_mri.report import annex_page, audit_page, audit_text
+    from ambient_mri.report import audit_text, write_audit
 
     if len(arguments.subject) + bool(arguments.samples) != 1:
         raise InputError("give either one bundle or --samples", where="audit", remedy="See `ambient-mri audit --help`")
@@ -65,14 +65,9 @@ def audit(arguments: argparse.Namespace) -> int:
     )
     result, annex = run(options, say)
     print(audit_text(result))
-    print(files.write(options.out / "audit.json", result.to_json()))
-    print(files.write(options.out / "report.html", audit_page(result)))
-    for path in (
-        files.write(options.out / "annex.html", annex_page(result, annex)),
-        files.write(options.out / "annex_key.csv", "".join(f"{who},{scan}\n" for who, scan in annex.key)),
-    ):
-        path.chmod(0o600)  # pictures and names of patients
-        print(f"{path} (restricted)")
+    annex_files = ("annex.html", "annex_key.csv")
+    for path in write_audit(options.out, result, annex):
+        print(f"{path} (restricted)" if path.name in annex_files else path)
     return 0
 
 

@@ -185,8 +185,9 @@ class ComponentFacts(Facts):
 
 
 class SplitFacts(Facts):
-    """Patients kept for validation and test; the rest trains."""
+    """Patients kept for validation and test; the rest trains, or of the rest only so many as `train` says."""
 
     validation: Share
     test: Share
+    train: Share | None = None
     seed: int = 0

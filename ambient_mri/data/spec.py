@@ -68,7 +68,10 @@ class DataSpec(Facts):
     @property
     def sha256(self) -> str:
         """Hash of every fact; where the files happen to lie does not enter."""
-        facts = self.model_dump(mode="json", exclude={"mixture"} if self.mixture is None else None)
+        facts = self.model_dump(mode="json")
+        for holder, key in ((facts, "mixture"), (facts["split"], "train")):  # absent is as before there was the key
+            if holder[key] is None:
+                del holder[key]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def pattern(self) -> Pattern:

@@ -97,7 +97,7 @@ def parts(spec: DataSpec) -> dict[Part, tuple[SliceRecord, ...]]:
 
 
 def split_records(records: Sequence[SliceRecord], facts: SplitFacts, name: str) -> dict[Part, tuple[SliceRecord, ...]]:
-    """Deal out patients in the order of a seeded hash: validation, test, and the rest trains.
+    """Deal out patients in the order of a seeded hash: validation, test, training, and those who are in no part.
 
     The order of a patient depends on nobody else, so that new patients move at most as many others
     as they are.
@@ -115,9 +115,12 @@ def split_records(records: Sequence[SliceRecord], facts: SplitFacts, name: str) 
             where=f"{name}: split",
             remedy="Lower the counts, or state fractions",
         )
-    part_of: dict[str, Part] = dict.fromkeys(order, "train")
+    held_out = validation + test
+    training = len(order) if facts.train is None else _count(facts.train, len(order))
+    part_of: dict[str, Part | None] = dict.fromkeys(order)
     part_of |= dict.fromkeys(order[:validation], "validation")
-    part_of |= dict.fromkeys(order[validation : validation + test], "test")
+    part_of |= dict.fromkeys(order[validation:held_out], "test")
+    part_of |= dict.fromkeys(order[held_out : held_out + training], "train")
     place = {patient: i for i, patient in enumerate(order)}
     ordered = sorted(records, key=lambda record: (place[record.patient], record.volume_id, record.index))
     return {part: tuple(record for record in ordered if part_of[record.patient] == part) for part in PARTS}

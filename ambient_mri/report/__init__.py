@@ -2,6 +2,7 @@
 
 from ambient_mri.report.annex_page import annex_page
 from ambient_mri.report.audit_comparison import comparison_page, comparison_text
+from ambient_mri.report.audit_files import write_audit
 from ambient_mri.report.audit_page import audit_page
 from ambient_mri.report.audit_text import audit_text
 from ambient_mri.report.calibration import calibration_page, calibration_text
@@ -12,5 +13,5 @@ from ambient_mri.report.table import evaluation_markdown, evaluation_text, table
 __all__ = [
     "annex_page", "audit_page", "audit_text", "calibration_page", "calibration_text", "comparison_page",
     "comparison_text", "evaluation_markdown", "evaluation_page", "evaluation_text", "gallery_page", "tables_markdown",
-    "tables_page", "write_gallery",
+    "tables_page", "write_audit", "write_gallery",
 ]  # fmt: skip

@@ -75,5 +75,22 @@ def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str
         f'<div class="wide"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
         "<h2>Similarity of samples to their nearest training slice</h2>",
         line_chart("Upper half of the quantiles", "quantile of samples", "similarity", lines),
+        _timeline(results),
     ]
     return document("Memorization audits side by side", body)
+
+
+def _timeline(results: Sequence[AuditResult]) -> str:
+    """What was found against training steps, where the audits are of several checkpoints of one data set."""
+    found = sorted(((r.subject.steps, r) for r in results if r.subject.steps is not None), key=lambda pair: pair[0])
+    steps = [float(step) for step, _ in found]
+    if len(set(steps)) < 2 or len({r.data.sha256 for _, r in found}) > 1:
+        return ""
+    shares = {
+        name: [next((t.statistic for t in r.tests if t.name == name), 0.0) for _, r in found] for name in ("T1", "T3")
+    }
+    lines = [Line(f"share above every hold-out patient ({name})", steps, share) for name, share in shares.items()]
+    known = [(float(step), r.membership.auc) for step, r in found if r.membership is not None]
+    lines.append(Line("AUC of T4", [step for step, _ in known], [auc for _, auc in known]))
+    chart = line_chart("What the tests found against training steps", "training steps", "", lines, zero=True)
+    return "<h2>Checkpoints of the training</h2>" + chart

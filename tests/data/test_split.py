@@ -39,6 +39,16 @@ def test_fractions():
     assert (len(who["validation"]), len(who["test"])) == (2, 5)
 
 
+def test_a_small_training_part_leaves_the_hold_out_as_it_is():
+    whole = split_records(_records(20), SplitFacts(validation=3, test=5), "x")
+    small = split_records(_records(20), SplitFacts(validation=3, test=5, train=4), "x")
+    assert (small["validation"], small["test"]) == (whole["validation"], whole["test"])
+    who = _patients(small)["train"]
+    assert len(who) == 4
+    assert who < _patients(whole)["train"]
+    assert small["train"] == tuple(record for record in whole["train"] if record.patient in who)
+
+
 def test_order_of_listing_changes_nothing_and_the_seed_does():
     facts = SplitFacts(validation=3, test=5)
     assert split_records(_records(20)[::-1], facts, "x") == split_records(_records(20), facts, "x")

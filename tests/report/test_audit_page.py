@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ambient_mri.audit.annex import Annex, Case
+from ambient_mri.audit.results import AuditResult
 from ambient_mri.report import annex_page, audit_page, audit_text, comparison_page, comparison_text
 from tests.audit.example import example
 from tests.report.test_page import _Balance
@@ -71,3 +72,18 @@ def test_comparison_says_what_is_not_comparable() -> None:
     assert "not done" in text
     assert "differ in level, access or scans" in text
     assert "Note" not in comparison_text(names, [first, first])
+
+
+def test_checkpoints_of_one_training_are_drawn_against_steps() -> None:
+    early = example("NOT DETECTED")
+    late = replace_steps(early, 900)
+    assert "Checkpoints of the training" not in comparison_page(["a", "b"], [early, early])
+    page = comparison_page(["a", "b"], [late, early])
+    _check(page)
+    chart = page.partition("Checkpoints of the training")[2]
+    assert "share above every hold-out patient (T1)" in chart
+    assert chart == comparison_page(["b", "a"], [early, late]).partition("Checkpoints of the training")[2]
+
+
+def replace_steps(result: AuditResult, steps: int) -> AuditResult:
+    return result.model_copy(update={"subject": result.subject.model_copy(update={"steps": steps})})

@@ -1,0 +1,80 @@
+"""Does a prior of corrupted scans give away fewer training patients than one of clean scans? Small cohort, two audits.
+
+    python pipelines/memorization_vs_clean.py --data brain_bids --clean brain_bids_clean --patients 300 --minutes 30 \\
+        --out runs/memorization
+
+Two networks learn from the same few patients for the same time: one from the scans of --data by the ambient objective,
+one from --clean, the fully sampled twin, by plain denoising; with --init both go on from one prior, which must not have
+seen the hold-out (Daras et al. 2023). Writes both audits and audit_comparison.html: the similarity of samples to their
+nearest training slice at every quantile, and to patients of neither. Run it again after an interruption: it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from ambient_mri import files
+from ambient_mri.audit.results import AuditResult
+from ambient_mri.audit.run import AuditOptions, audit
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.prior.training import TrainOptions, train
+from ambient_mri.report import comparison_page, comparison_text, write_audit
+from ambient_mri.sampling.preview import preview
+
+
+def small(data: str, patients: int, path: Path) -> str:
+    """A spec of the first `patients` training patients of `data`; its hold-out is the same."""
+    facts = {"based_on": data, "title": f"{load_spec(data).title}, {patients} patients", "split": {"train": patients}}
+    return str(files.write(path, yaml.safe_dump(facts)))
+
+
+def audited(name: str, bundle: Path, data: str, given: argparse.Namespace) -> AuditResult:
+    """The audit of one of the two, by the images behind the simulation, so that both are seen alike."""
+    out = given.out / f"audit_{name}"
+    options = AuditOptions(bundle, data, out, level=given.level, scans="images", seed=given.seed, device=given.device)
+    if (out / "audit.json").exists():
+        return AuditResult.from_json((out / "audit.json").read_text("utf-8"), str(out))
+    result, annex = audit(options, lambda line: print(line, file=sys.stderr, flush=True))
+    write_audit(out, result, annex)  # audit.json comes last
+    return result
+
+
+def compare(given: argparse.Namespace) -> list[AuditResult]:
+    """Train and audit what is not there yet."""
+    results, specs = [], {}
+    for name, data, method in (("corrupted", given.data, "ambient"), ("clean", given.clean, "naive")):
+        specs[name] = small(data, given.patients, given.out / f"{name}.yaml")
+        options = TrainOptions(specs[name], given.out / name, given.minutes, given.steps, given.preset, given.seed,
+                               init=given.init, device=given.device, method=method)  # fmt: skip
+        results.append(audited(name, train(options, preview), specs["corrupted"], given))
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="bundle that both trainings start from")
+    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--minutes", type=float, help="of each training, as of `ambient-mri train`")
+    parser.add_argument("--steps", type=int)
+    usual = {"data": "brain_bids", "clean": "brain_bids_clean", "preset": "small", "level": "standard", "device": "cpu"}
+    for option, default in (usual | {"seed": 0}).items():
+        parser.add_argument(f"--{option}", type=type(default), default=default)
+    given = parser.parse_args(arguments)
+    try:
+        results, names = compare(given), ("corrupted", "clean")
+    except InputError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    page = files.write(given.out / "audit_comparison.html", comparison_page(names, results))
+    print(comparison_text(names, results), page, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
