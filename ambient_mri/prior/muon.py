@@ -18,14 +18,21 @@ ITERATIONS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal_factor(matrices: Tensor) -> Tensor:
-    """About UVᵀ of each USVᵀ, `(k, m, n)`; a matrix of zeros stays zero."""
+    """About UVᵀ of each USVᵀ, `(k, m, n)`; a matrix of zeros stays zero.
+
+    Every step multiplies by a polynomial of the Gram matrix of the shorter side, so that the steps are taken there
+    and the long side enters two products only.
+    """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / x.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
-    a, b, c = COEFFICIENTS
+    gram = x @ x.mT
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    factor, (a, b, c) = identity, COEFFICIENTS
     for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        step = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor, gram = step @ factor, step @ gram @ step
+    x = factor @ x
     return x.mT if tall else x
 
 
