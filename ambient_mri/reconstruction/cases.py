@@ -11,7 +11,7 @@ import numpy as np
 
 from ambient_mri.data.readers.content import kind, open_kspace
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
-from ambient_mri.data.readers.kspace import KspaceVolume, SampledVolume
+from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.manifest import content_sha256
@@ -22,21 +22,25 @@ class Case:
     """One volume to reconstruct or restore. `name` becomes the names of its outputs.
 
     Three-dimensional k-space is in memory as a whole while it is worked on, and of one case at a time: until `opened`,
-    `volume` has its shape and facts, and no samples.
+    `volume` has its shape and facts, and no samples; as such it travels to the workers of a cluster.
     """
 
     name: str
     volume: KspaceVolume | ImageVolume
     domain: str
     pattern: Path | None = None
-    deferred: bool = False
+
+    @property
+    def deferred(self) -> bool:
+        """Whether its samples are still to be read."""
+        return isinstance(self.volume, ClosedVolume)
 
     def opened(self) -> Case:
         """With its samples."""
         if not self.deferred:
             return self
         volume = next(one for one in open_kspace(self.path, self.pattern) if one.name == self.name)
-        return replace(self, volume=volume, deferred=False)
+        return replace(self, volume=volume)
 
     @property
     def paths(self) -> list[Path]:
@@ -117,8 +121,7 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
 
 def _kspace_case(volume: KspaceVolume, pattern: Path | None) -> Case:
     if isinstance(volume, SampledVolume) and not isinstance(volume.samples, np.memmap):
-        empty = np.broadcast_to(np.complex64(np.nan), volume.shape)  # takes no memory, and cannot be mistaken for data
-        return Case(volume.name, replace(volume, samples=empty), "kspace", pattern, deferred=True)
+        return Case(volume.name, ClosedVolume.of(volume), "kspace", pattern)
     return Case(volume.name, volume, "kspace", pattern)
 
 

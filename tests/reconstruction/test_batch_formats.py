@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
 import shutil
 import subprocess
 from pathlib import Path
@@ -116,7 +118,12 @@ def test_three_dimensional_cases_are_in_memory_one_at_a_time(tmp_path: Path, tru
     assert problems == []
     assert [case.deferred for case in cases] == [True, True]
     volume = cases[0].volume
-    assert volume.samples.strides == (0, 0, 0, 0), "no samples yet"  # type: ignore[union-attr]
+    assert not hasattr(volume, "samples"), "no samples yet"
+    with pytest.raises(ValueError, match="before its samples were read"):
+        volume.read(0, torch.ones(1, SIZE, dtype=torch.bool))
+    wire = pickle.dumps(cases[0])  # as Dask sends it
+    assert len(wire) < 16 * 1024 < 8 * math.prod(volume.shape), "the facts, not an array of the size of the samples"
+    assert pickle.loads(wire).opened().volume.shape == volume.shape
     opened = cases[0].opened()
     assert opened.volume.shape == volume.shape
     assert np.isfinite(opened.volume.samples).all()  # type: ignore[union-attr]

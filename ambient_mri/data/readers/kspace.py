@@ -93,6 +93,41 @@ class SampledVolume:
 
 
 @dataclass(frozen=True)
+class ClosedVolume:
+    """The facts of k-space whose samples are not in memory: small, also where it is sent to another machine."""
+
+    path: Path
+    name: str
+    shape: tuple[int, int, int, int]
+    mask: Tensor | None = field(repr=False)
+    header: Header | None = None
+    noise_std: float | None = None
+    affine: Affine | None = None
+
+    @classmethod
+    def of(cls, volume: KspaceVolume) -> ClosedVolume:
+        """Holds nothing of `volume` but its facts."""
+        return cls(volume.path, volume.name, volume.shape, volume.mask, volume.header, volume.noise_std, volume.affine)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def acquired(self) -> Tensor:
+        return torch.ones(1, self.shape[-1], dtype=torch.bool)
+
+    def read(self, index: int, mask: Tensor) -> Tensor:
+        """Always refuses: a slice of it would be made up.
+
+        Raises
+        ------
+        ValueError
+            Whoever needs samples opens the volume first.
+        """
+        raise ValueError(f"slice {index} of {self.name} was asked for before its samples were read")
+
+
+@dataclass(frozen=True)
 class Sliced:
     """Three-dimensional k-space after the exact inverse transform along one axis of it.
 
