@@ -1,7 +1,4 @@
-"""Receive coils: sensitivity maps from measured calibration lines only, prewhitening, noise level.
-
-Nothing here reads a sample that the mask calls unmeasured, so NaN there changes nothing.
-"""
+"""Sensitivity maps by ESPIRiT from measured calibration lines only."""
 
 from __future__ import annotations
 
@@ -10,44 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ambient_mri.coils.calibration import calibration_region
 from ambient_mri.errors import InputError
-from ambient_mri.fourier import ifft2c
 from ambient_mri.operators import PIECE, keep
-
-
-def calibration_region(mask: Tensor) -> tuple[slice, slice]:
-    """The fully measured rectangle around the centre of k-space, as (rows, columns).
-
-    Parameters
-    ----------
-    mask
-        Bool `(1, x)` for lines or `(y, x)`; one scan. The centre is index n//2.
-
-    Returns
-    -------
-    Slices, symmetric about the centre up to the one extra low index of even sizes; empty where the
-    centre itself is not measured. A line mask gives all rows, `slice(0, 1)` standing for them.
-    """
-    rows, columns = mask.shape
-    centre_y, centre_x = (0 if rows == 1 else rows // 2), columns // 2
-    if not bool(mask[centre_y, centre_x]):
-        return slice(centre_y, centre_y), slice(centre_x, centre_x)
-
-    def span(centre: int, half: int, size: int) -> slice:
-        return slice(max(centre - half, 0), min(centre + half + 1, size))
-
-    def measured(half_y: int, half_x: int) -> bool:
-        return bool(mask[span(centre_y, half_y, rows), span(centre_x, half_x, columns)].all())
-
-    half_y = half_x = 0
-    growing = True
-    while growing:  # alternately, so that the rectangle stays as square as the mask allows
-        growing = False
-        if half_y < rows // 2 and measured(half_y + 1, half_x):
-            half_y, growing = half_y + 1, True
-        if half_x < columns // 2 and measured(half_y, half_x + 1):
-            half_x, growing = half_x + 1, True
-    return span(centre_y, half_y, rows), span(centre_x, half_x, columns)
 
 
 def espirit_maps(
@@ -190,114 +152,3 @@ def _centre(block: Tensor, size: tuple[int, int]) -> Tensor:
     """The central part of `size` of a block of k-space, its centre n//2 on the new centre."""
     starts = [n // 2 - s // 2 for n, s in zip(block.shape[-2:], size, strict=True)]
     return block[..., starts[0] : starts[0] + size[0], starts[1] : starts[1] + size[1]]
-
-
-def absorb_phase(maps: Tensor, y: Tensor, mask: Tensor, *, fraction: float = 0.08) -> Tensor:
-    """Maps times exp(iφ), φ the phase of the low-resolution image, so that images become nearly real.
-
-    The low-resolution image is Σ_c S̄_c F⁻¹(h y_c) with a Hann window h over the measured
-    calibration region only. Any phase that the maps had before cancels. (Prior art: the
-    phase-constrained reconstruction of Bydder and Robson, MRM 2005.)
-
-    Parameters
-    ----------
-    maps
-        `(b, c, y, x)` complex.
-    y
-        `(b, c, y, x)` complex k-space; never read where `mask` is False.
-    mask
-        Bool `(b, 1, 1, x)` or `(b, 1, y, x)`.
-    fraction
-        Most of each axis that counts as low resolution: the phase of a fully sampled scan is as
-        smooth as that of an undersampled one.
-
-    Returns
-    -------
-    `(b, c, y, x)` complex64; unchanged for scans whose centre was not measured.
-    """
-    window = torch.stack([_low_resolution_window(m[0], (y.shape[-2], y.shape[-1]), fraction) for m in mask])[:, None]
-    low = (maps.conj() * ifft2c(window * keep(window > 0, y))).sum(1, keepdim=True)
-    phase = torch.polar(torch.ones_like(low.real), low.angle())
-    return maps * phase
-
-
-def _low_resolution_window(mask: Tensor, shape: tuple[int, int], fraction: float) -> Tensor:
-    region = calibration_region(mask)
-    window = torch.ones(1, device=mask.device)
-    for axis, (n, span) in enumerate(zip(shape, region, strict=True)):
-        distance = (torch.arange(n, device=mask.device) - n // 2).abs()
-        if mask.shape[axis] == 1:
-            half = n // 2
-        else:
-            half = min(n // 2 - span.start, span.stop - 1 - n // 2) if span.stop > span.start else -1
-        half = min(half, max(round(fraction * n / 2), 2))
-        profile = 0.5 + 0.5 * torch.cos(math.pi * distance / (half + 1)) if half >= 0 else torch.zeros_like(window)
-        window = window[..., None] * torch.where(distance <= half, profile, 0.0)
-    return window[0]
-
-
-def prewhiten(y: Tensor, noise_scan: Tensor) -> Tensor:
-    """Coils combined so that their noise is white with standard deviation 1 per real component.
-
-    Parameters
-    ----------
-    y
-        `(b, c, y, x)` complex k-space.
-    noise_scan
-        `(c, ...)` complex samples acquired without excitation, same coils.
-
-    Returns
-    -------
-    L⁻¹ y with L Lᴴ = ½ E[n nᴴ] (Pruessmann et al., MRM 2001). Estimate maps after this step.
-
-    Raises
-    ------
-    InputError
-        If the coils differ or the noise scan has too few samples or a dead coil.
-    """
-    coils = y.shape[1]
-    samples = noise_scan.reshape(noise_scan.shape[0], -1)
-    if samples.shape[0] != coils:
-        raise InputError(
-            f"the noise scan has {samples.shape[0]} coils, the data {coils}", remedy="Use the noise scan of this exam"
-        )
-    covariance = samples @ samples.mH / (2 * samples.shape[1])
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if samples.shape[1] < 2 * coils or int(failed):
-        raise InputError(
-            f"the noise scan ({samples.shape[1]} samples) gives a singular covariance of {coils} coils",
-            remedy="Leave dead coils out, or use a longer noise scan",
-        )
-    whitened: Tensor = torch.linalg.solve_triangular(factor, y.permute(1, 0, 2, 3).reshape(coils, -1), upper=False)
-    return whitened.reshape(coils, y.shape[0], *y.shape[2:]).permute(1, 0, 2, 3)
-
-
-def noise_std(samples: Tensor) -> float:
-    """Standard deviation per real component of complex samples that are noise for the most part.
-
-    From the median of |z|², which for white noise is 2σ² ln 2: a minority of samples with signal
-    moves it little.
-    """
-    if samples.numel() == 0:
-        raise InputError("no samples to estimate the noise from", remedy="State noise_std in the data spec")
-    power = samples.abs().square().flatten().double()
-    return math.sqrt(float(power.median()) / (2 * math.log(2)))
-
-
-def edge_samples(y: Tensor, mask: Tensor, *, fraction: float = 0.06) -> Tensor:
-    """Measured samples at both ends of the readout, where k-space holds little but noise: for `noise_std`.
-
-    Parameters
-    ----------
-    y
-        `(b, c, y, x)` complex k-space.
-    mask
-        Bool `(b, 1, 1, x)` or `(b, 1, y, x)`.
-    fraction
-        Of the readout (y), at each end. Scanners filter the outermost samples: compare with a
-        noise scan where there is one.
-    """
-    rows = max(1, round(fraction * y.shape[-2]))
-    measured = mask.expand(y.shape).clone()
-    measured[..., rows : y.shape[-2] - rows, :] = False
-    return y[measured]

@@ -1,0 +1,60 @@
+"""Masks, and the operator of a scan: a mask after an encoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ambient_mri.operators.encodings import Sense
+from ambient_mri.operators.linear import Encoding, keep
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Measurement space to itself: what `mask` `(b, 1, y or 1, x)` kept; D of the method."""
+
+    mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return keep(self.mask, x)
+
+    adjoint = forward
+    normal = forward
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A = M E: the operator of a scan. `mask` `(b, 1, y, x)`; `(b, 1, 1, x)` where whole lines are measured.
+
+    Examples
+    --------
+    >>> import torch
+    >>> A = Masked(Fourier(), torch.tensor([True, False, True, True]).reshape(1, 1, 1, 4))
+    >>> A.forward(torch.ones(1, 1, 4, 4, dtype=torch.complex64)).shape
+    torch.Size([1, 1, 4, 4])
+    """
+
+    encoding: Encoding
+    mask: Tensor = field(repr=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return keep(self.mask, self.encoding.forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.encoding.adjoint(keep(self.mask, y))
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.encoding.masked_normal(x, self.mask)
+
+    def show(self, kept: Tensor) -> Masked:
+        """Ã = D A for D = diag(`kept`): measures only what both measured."""
+        return Masked(self.encoding, self.mask & kept)
+
+    def rows(self, images: slice, rows: slice) -> Masked:
+        """What `normal` is to some rows y of some images, which it does not mix where coils measure whole lines."""
+        assert isinstance(self.encoding, Sense)
+        assert self.mask.shape[-2] == 1
+        maps, mask = self.encoding.maps, self.mask
+        maps = maps[images if len(maps) > 1 else slice(None), :, rows]
+        return Masked(Sense(maps), mask[images] if len(mask) > 1 else mask)
