@@ -55,8 +55,8 @@ def add(commands: Commands) -> None:
     add.add_argument("--data", required=True, metavar="SPEC")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
-    every = "default: all that apply but those that draw samples"
-    add.add_argument("--methods", type=method_names, default=METHODS, metavar="M,M,…", help=every)
+    every = "default: all that apply but those that draw samples; of a refined model dds and the classical ones"
+    add.add_argument("--methods", type=method_names, metavar="M,M,…", help=every)
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices")
     add.add_argument("--tuning-slices", type=count, default=48, metavar="N", help="of validation, default: %(default)s")
     samples(add)
@@ -114,7 +114,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         device=device(arguments.device),
         seed=arguments.seed,
         tuning_slices=arguments.tuning_slices,
-        sampling=sampling(arguments, arguments.methods),
+        sampling=sampling(arguments, arguments.methods or POSTERIOR),  # unused where none of the methods samples
         progress=say,
     )
     print(evaluation_text(evaluation))

@@ -39,7 +39,7 @@ def evaluate(
     *,
     split: str = "test",
     accelerations: Sequence[float] = (),
-    methods: Sequence[str] = named.METHODS,
+    methods: Sequence[str] | None = None,
     limit: int | None = None,
     device: str = "cpu",
     seed: int = 0,
@@ -57,7 +57,8 @@ def evaluate(
         Take the place of the law's acceleration; for random pixels R means that 1 − 1/R are missing.
         Empty, or a law without a rate (blocks): the spec's own law.
     methods
-        Those that do not apply to the data's domain are left out.
+        Those that do not apply to the data's domain are left out. None: `methods.default_methods` of the bundle, all
+        that draw no samples, or where it was refined `dds` and the classical ones.
     limit
         At most this many slices of the split.
     seed
@@ -66,7 +67,7 @@ def evaluate(
         At most this many slices of the validation split choose the strengths and the best rival. None: 48, or
         `limit` where that is less.
     sampling
-        How posterior samplers draw; strengths are tuned with two samples.
+        How posterior samplers draw, where there are any among the methods; strengths are tuned with two samples.
     progress
         Called with one line for each method and acceleration.
 
@@ -75,8 +76,15 @@ def evaluate(
     InputError
         If the data or the bundle cannot be used, there is no such method, or the data have no truth.
     """
-    wanted = [name for name in methods if name not in named.METHODS or named.applies(name, spec.acquisition.domain)]
-    bundle = named.load(bundle_path, device, spec.acquisition.domain) if any(map(named.needs_network, wanted)) else None
+    domain = spec.acquisition.domain
+    bundle = None
+    if methods is None:
+        bundle = None if bundle_path is None else named.load(bundle_path, device, domain)
+        methods = named.default_methods(bundle)
+    wanted = [name for name in methods if name not in named.METHODS or named.applies(name, domain)]
+    if bundle is None and any(map(named.needs_network, wanted)):
+        bundle = named.load(bundle_path, device, domain)
+    sampling = sampling if set(wanted) & set(named.POSTERIOR) else None
     _say_what_was_learned(bundle, spec, progress)
     run = {name: named.reconstruction(name, bundle, sampling) for name in wanted}
     quick = {name: named.reconstruction(name, bundle, sampling and sampling.quick()) for name in wanted}
@@ -107,7 +115,7 @@ def evaluate(
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle="" if bundle_path is None else str(bundle_path),
         bundle_sha256="" if bundle_path is None else weights_sha256(bundle_path), simulated=spec.simulated,
-        domain=spec.acquisition.domain, noise_std=spec.acquisition.noise_std, split=split, slices=len(scans),
+        domain=domain, noise_std=spec.acquisition.noise_std, split=split, slices=len(scans),
         volumes=len(whose.volumes), patients=len(set(whose.patients)),
         tuning_slices=sum(len(batch.measurement) for batch in held), seed=seed,
         command=_command(bundle_path, spec, split, accelerations, methods, limit, seed, sampling), rows=tuple(rows),

@@ -36,6 +36,20 @@ Reconstruct = Callable[[Measurement, float | None], Tensor]
 """(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
 
 
+def default_methods(bundle: Bundle | None) -> tuple[str, ...]:
+    """What is compared where no methods are named: all that draw no samples and that the model can serve.
+
+    A refined model knows whole images only, which one-step does not ask about: `dds` takes the place of the methods
+    that use a network, as the cheapest sampler of a proper prior. Without a model, the classical methods.
+    """
+    from ambient_mri.prior.card import REFINED
+
+    classical_ones = tuple(name for name in METHODS if not needs_network(name))
+    if bundle is None:
+        return classical_ones
+    return ("dds", *classical_ones) if bundle.card.method == REFINED else METHODS
+
+
 def applies(method: str, domain: str) -> bool:
     """CG-SENSE says nothing where pixels were measured; biharmonic inpainting nothing where k-space was."""
     return method != {"image": "cg-sense", "kspace": "biharmonic"}[domain]

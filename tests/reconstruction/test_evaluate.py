@@ -15,6 +15,7 @@ from ambient_mri.measurement import Measurement
 from ambient_mri.reconstruction import evaluate as module
 from ambient_mri.reconstruction import methods, scoring
 from ambient_mri.reconstruction.evaluate import Evaluation, evaluate
+from ambient_mri.reconstruction.posterior import Sampling
 
 
 def _small(name: str = "brain_demo") -> DataSpec:
@@ -54,6 +55,20 @@ def test_rows_are_complete_and_plausible(evaluation: Evaluation) -> None:
     assert (evaluation.slices, evaluation.patients, evaluation.tuning_slices) == (6, 6, 4)
     assert evaluation.simulated
     assert evaluation.data_sha256 == _small().sha256
+
+
+def test_default_methods_suit_the_bundle(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ambient = methods.load(tiny_bundle, "cpu")
+    refined = replace(ambient, card=ambient.card.model_copy(update={"method": "refined"}))
+    assert methods.default_methods(ambient) == methods.METHODS
+    assert not any(map(methods.needs_network, methods.default_methods(None)))
+    monkeypatch.setattr(methods, "load", lambda *_: refined)
+    found = evaluate(tiny_bundle, _small(), limit=2, tuning_slices=1, sampling=Sampling(samples=1, nfe=4))
+    assert [row.method for row in found.rows] == ["dds", "zero-filled", "cg-sense", "l1-wavelet", "tv"]
+    assert "--methods dds,zero-filled" in found.command
+    assert "--samples 1 --nfe 4" in found.command
+    for name in methods.default_methods(refined):
+        methods.reconstruction(name, refined)
 
 
 def test_json_returns_the_same_evaluation(evaluation: Evaluation) -> None:
