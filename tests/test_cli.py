@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,13 +13,10 @@ from typing import Any
 import pytest
 
 from ambient_mri import cli
-from ambient_mri.cli import arguments, training
+from ambient_mri.cli import arguments, reference, training
 from ambient_mri.errors import InputError
 
-COMMANDS = (
-    ["train"], ["sample"], ["reconstruct"], ["evaluate"], ["doctor"],
-    ["data"], ["data", "list"], ["data", "check"], ["data", "show"], ["data", "simulate"],
-)  # fmt: skip
+COMMANDS = dict(reference.every_command(cli.parser()))
 
 
 def _raising(problem: BaseException) -> Callable[[object], int]:
@@ -28,12 +26,30 @@ def _raising(problem: BaseException) -> Callable[[object], int]:
     return run
 
 
-@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
-def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.main([*command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert "usage: ambient-mri" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example_that_the_program_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = reference.examples(COMMANDS[command])
+    assert shown
+    assert COMMANDS[command].format_help().endswith("".join(f"  {line}\n" for line in shown)), "not wrapped"
+    for line in shown:
+        program, *words = shlex.split(line)
+        assert program == "ambient-mri"
+        assert " ".join(words).startswith(command), "an example of this command"
+        assert callable(cli.parser().parse_args(words).run)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_every_argument_means(command: str) -> None:
+    for action in reference.arguments(COMMANDS[command]):
+        assert action.help, f"{command} {action.dest}"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import ambient_mri
 from ambient_mri import files
 from ambient_mri.cli import audit, data, generation, models, pacs, reconstruction, training
 from ambient_mri.cli.allocator import keep_freed_memory
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import command, say
 from ambient_mri.errors import InputError, PartlyDone
 
 
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}. See `{self.prog} --help`\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ambient-mri", description=ambient_mri.__doc__.partition("\n")[0] if ambient_mri.__doc__ else ""
     )
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for room in (training, models, reconstruction, generation, audit, data, pacs):
         room.add(commands)
-    add = commands.add_parser("doctor", help="versions, device, threads, optional parts, data found")
+    add = command(commands, "doctor", "versions, device, threads, optional parts, data found", "doctor")
     add.set_defaults(run=doctor)
     return parser
 
@@ -77,7 +77,7 @@ def _fail(sentence: str, code: int = 2) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. AMBIENT_MRI_TRACEBACK=1 shows where an error came from."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     _log_to_stderr()
     keep_freed_memory()
     try:

@@ -15,13 +15,26 @@ if TYPE_CHECKING:
 
 METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
+BUNDLE = "a folder, or a name from `ambient-mri models list`"
+SPEC = "a name from `ambient-mri data list`, or a YAML file"
 FORMATS = ("dicom", "nifti", "hdf5")
 
 
 class Commands(Protocol):
     """Where a command is added: what `ArgumentParser.add_subparsers` gives."""
 
-    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser: ...
+    def add_parser(
+        self, name: str, *, help: str, description: str, epilog: str, formatter_class: type[argparse.HelpFormatter]
+    ) -> argparse.ArgumentParser: ...
+
+
+def command(commands: Commands, name: str, what: str, *examples: str) -> argparse.ArgumentParser:
+    """A command whose help says what it does and ends with examples, each as it would be typed, on its own line."""
+    lines = "\n".join(f"  ambient-mri {example}" for example in examples)
+    return commands.add_parser(
+        name, help=what, description=what, epilog=f"example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def bundle(text: str) -> Path:
@@ -126,8 +139,8 @@ def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling 
 
 
 def common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
 
 
 def say(line: str) -> None:

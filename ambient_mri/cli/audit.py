@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ambient_mri import files
-from ambient_mri.cli.arguments import Commands, common, say
+from ambient_mri.cli.arguments import Commands, command, common, say
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ USAGE = """%(prog)s BUNDLE --data SPEC --out DIR [options]
 
 
 def add(commands: Commands) -> None:
-    add = commands.add_parser("audit", help="does the prior give away its training patients? or: audit compare A B")
+    add = command(
+        commands,
+        "audit",
+        "does the prior give away its training patients? or: audit compare A B",
+        "audit runs/mine/bundle --data my.yaml --level standard --out audit",
+        "audit compare clean/audit.json corrupted/audit.json --out comparison.html",
+    )
     add.usage = USAGE
     add.set_defaults(run=audit)
     what = "a trained bundle; or `compare` and two or more audit.json"

@@ -6,39 +6,49 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ambient_mri.cli.arguments import Commands, count, noise_level, positive
+from ambient_mri.cli.arguments import SPEC, Commands, command, count, noise_level, positive
 
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("data", help="list, check, show or simulate data sets")
+    parser = command(commands, "data", "list, check, show or simulate data sets", "data check my.yaml")
     within = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = within.add_parser("list", help="the data specs that this installation carries")
+    add = command(within, "list", "the data specs that this installation carries", "data list")
     add.set_defaults(run=data_list)
 
-    add = within.add_parser("check", help="read a spec and the files it names")
+    add = command(within, "check", "read a spec and the files it names", "data check my.yaml")
     add.set_defaults(run=data_check)
-    add.add_argument("spec", metavar="SPEC")
+    add.add_argument("spec", metavar="SPEC", help=SPEC)
 
-    add = within.add_parser("show", help="a contact sheet of what was measured (never of truth)")
+    add = command(
+        within,
+        "show",
+        "a contact sheet of what was measured (never of truth)",
+        "data show my.yaml -n 8 --out sheet.png",
+    )
     add.set_defaults(run=data_show)
-    add.add_argument("spec", metavar="SPEC")
+    add.add_argument("spec", metavar="SPEC", help=SPEC)
     add.add_argument("--out", type=Path, metavar="FILE", help="default: SPEC.png")
     add.add_argument("--split", choices=("train", "validation", "test"), default="train", help="default: %(default)s")
-    add.add_argument("-n", "--number", type=count, default=16, help="slices to show, default: %(default)s")
+    add.add_argument("-n", "--number", type=count, default=16, metavar="N", help="slices to show, default: %(default)s")
 
-    add = within.add_parser("simulate", help="write undersampled fastMRI-format files that hold no clean data")
+    add = command(
+        within,
+        "simulate",
+        "write undersampled fastMRI-format files that hold no clean data",
+        "data simulate brain_demo --acceleration 4 --noise 0.02 --limit 2 --out scans",
+    )
     add.set_defaults(run=data_simulate)
-    add.add_argument("spec", metavar="SPEC")
+    add.add_argument("spec", metavar="SPEC", help=SPEC)
     add.add_argument("--coils", type=count, metavar="C", help="default: as in the spec")
     add.add_argument("--acceleration", type=positive, metavar="R", help="default: as in the spec")
     noise = "standard deviation per real component where the image has .5; default: as in the spec"
     add.add_argument("--noise", type=noise_level, metavar="SIGMA", help=noise)
-    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="the truth goes to DIR/truth")
     add.add_argument("--limit", type=count, metavar="N", help="at most N files")
-    add.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    add.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
 
 
 def data_list(arguments: argparse.Namespace) -> int:

@@ -7,17 +7,22 @@ import shlex
 from pathlib import Path
 
 from ambient_mri import files
-from ambient_mri.cli.arguments import Commands, count
+from ambient_mri.cli.arguments import Commands, command, count
 
 
 def add(commands: Commands) -> None:
-    add = commands.add_parser("compare-samples", help="distances of generated images to unseen real ones")
+    add = command(
+        commands,
+        "compare-samples",
+        "distances of generated images to unseen real ones",
+        "compare-samples ours=samples/ours gan=samples/gan --data my.yaml --html compared.html",
+    )
     add.set_defaults(run=compare_samples)
     add.add_argument("samples", type=named_path, nargs="+", metavar="[NAME=]SAMPLES", help="folder or samples.npy")
     add.add_argument("--data", required=True, metavar="SPEC", help="whose images the samples should look like")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--limit", type=count, metavar="N", help="at most N images of each set")
-    add.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    add.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
 

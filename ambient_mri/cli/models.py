@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ambient_mri.cli.arguments import Commands, bundle
+from ambient_mri.cli.arguments import Commands, bundle, command
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("models", help="list or show the trained models that the package carries")
+    parser = command(commands, "models", "list or show the trained models that the package carries", "models list")
     within = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = within.add_parser("list", help="names, for use wherever a bundle is taken")
+    add = command(within, "list", "names, for use wherever a bundle is taken", "models list")
     add.set_defaults(run=models_list)
 
-    add = within.add_parser("show", help="the model card: data, masks, noise, results, verdict of the audit, limits")
+    add = command(
+        within,
+        "show",
+        "the model card: data, masks, noise, results, verdict of the audit, limits",
+        "models show brain_flair_64",
+    )
     add.set_defaults(run=models_show)
     add.add_argument("bundle", type=bundle, metavar="MODEL", help="a name from `models list`, or a bundle")
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ambient_mri.cli.arguments import Commands, positive, say
+from ambient_mri.cli.arguments import Commands, command, positive, say
 
 if TYPE_CHECKING:
     from ambient_mri.pacs.archive import Archive
@@ -16,16 +16,26 @@ SERVER = "dicom://AE@host:port, or the http(s):// root of DICOMweb"
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("pacs", help="ask an archive, pull series from it, push results to it")
+    parser = command(
+        commands,
+        "pacs",
+        "ask an archive, pull series from it, push results to it",
+        "pacs echo dicom://PACS@pacs.example:104",
+    )
     within = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = within.add_parser("echo", help="whether an archive answers")
+    add = command(within, "echo", "whether an archive answers", "pacs echo dicom://PACS@pacs.example:104")
     add.set_defaults(run=echo)
     _server(add)
 
-    add = within.add_parser("pull", help="bring the series that match; what is there is not asked for again")
+    add = command(
+        within,
+        "pull",
+        "bring the series that match; what is there is not asked for again",
+        "pacs pull dicom://PACS@pacs.example:104 --study-date yesterday --out pulled",
+    )
     add.set_defaults(run=pull)
     _server(add)
-    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder for each series")
     add.add_argument("--study-date", metavar="D", help="today, yesterday, 2026-01-31, 2026-01-01..2026-01-31")
     add.add_argument("--study-uid", default="", metavar="UID", help="one study")
     add.add_argument("--modality", default="MR", metavar="M", help="default: %(default)s")
@@ -33,7 +43,12 @@ def add(commands: Commands) -> None:
     add.add_argument("--series-description", default="", metavar="TEXT", help="with wildcards * and ?")
     add.add_argument("--listen", metavar="[HOST:]PORT", help="fetch by C-MOVE to this port instead of C-GET")
 
-    add = within.add_parser("push", help="store DICOM files; what the archive has is not sent again")
+    add = command(
+        within,
+        "push",
+        "store DICOM files; what the archive has is not sent again",
+        "pacs push dicom://PACS@pacs.example:104 reconstructed/scan_dicom",
+    )
     add.set_defaults(run=push)
     _server(add)
     add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="DICOM files and folders")

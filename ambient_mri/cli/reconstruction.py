@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.cli.arguments import (
+    BUNDLE,
     METHODS,
     POSTERIOR,
     Commands,
     accelerations,
     bundle,
+    command,
     common,
     count,
     device,
@@ -27,14 +29,18 @@ from ambient_mri.cli.arguments import (
 
 
 def add(commands: Commands) -> None:
-    add = commands.add_parser("reconstruct", help="k-space or damaged images to NIfTI, HDF5, DICOM and PNG")
-    add.set_defaults(run=reconstruct)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
-    add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
-    add.add_argument("--out", type=Path, required=True, metavar="DIR")
-    add.add_argument(
-        "--format", type=format_names, default=("nifti", "hdf5"), metavar="F,F,…", help="dicom, nifti, hdf5"
+    add = command(
+        commands,
+        "reconstruct",
+        "k-space or damaged images to NIfTI, HDF5, DICOM and PNG",
+        "reconstruct brain_flair_64 scans/*.h5 --out reconstructed",
     )
+    add.set_defaults(run=reconstruct)
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="images, manifest.json and index.html")
+    formats = "dicom, nifti, hdf5; default: nifti,hdf5"
+    add.add_argument("--format", type=format_names, default=("nifti", "hdf5"), metavar="F,F,…", help=formats)
     masks = add.add_mutually_exclusive_group()
     masks.add_argument("--mask", type=Path, metavar="FILE", help="of images: 0 = missing; of BART: its pattern")
     masks.add_argument(
@@ -49,10 +55,15 @@ def add(commands: Commands) -> None:
     samples(add)
     common(add)
 
-    add = commands.add_parser("evaluate", help="PSNR, SSIM and NMSE beside classical methods, where the truth is known")
+    add = command(
+        commands,
+        "evaluate",
+        "PSNR, SSIM and NMSE beside classical methods, where the truth is known",
+        "evaluate brain_flair_64 --data brain_bids --acceleration 2,4,8 --html evaluation.html",
+    )
     add.set_defaults(run=evaluate)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
-    add.add_argument("--data", required=True, metavar="SPEC")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
+    add.add_argument("--data", required=True, metavar="SPEC", help="scans whose true images are known")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
     every = "default: all that apply but those that draw samples; of a refined model dds and the classical ones"
@@ -64,7 +75,12 @@ def add(commands: Commands) -> None:
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     common(add)
 
-    add = commands.add_parser("calibrate", help="make standard deviations of posterior samples mean what they say")
+    add = command(
+        commands,
+        "calibrate",
+        "make standard deviations of posterior samples mean what they say",
+        "calibrate runs/mine/bundle --data my.yaml --samples 8 --html calibration.html",
+    )
     add.set_defaults(run=calibrate)
     add.add_argument("bundle", type=bundle, metavar="BUNDLE", help="gets configs/calibration.json")
     add.add_argument("--data", required=True, metavar="SPEC", help="fitted on its validation split, checked on test")

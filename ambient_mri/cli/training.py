@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ambient_mri.cli.arguments import Commands, bundle, common, count, device, positive
+from ambient_mri.cli.arguments import BUNDLE, SPEC, Commands, bundle, command, common, count, device, positive
 
 PRESETS = ("tiny", "small", "base")
 PROPER_SAMPLERS = ("dds", "mmps")
@@ -14,9 +14,14 @@ TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive", "ambientgan")
 
 
 def add(commands: Commands) -> None:
-    add = commands.add_parser("train", help="learn a prior from corrupted scans; the same command resumes")
+    add = command(
+        commands,
+        "train",
+        "learn a prior from corrupted scans; the same command resumes",
+        "train --data my.yaml --out runs/mine --minutes 60",
+    )
     add.set_defaults(run=train)
-    add.add_argument("--data", required=True, metavar="SPEC", help="a name from `data list` or a YAML file")
+    add.add_argument("--data", required=True, metavar="SPEC", help=SPEC)
     add.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="default: %(default)s")
     add.add_argument("--minutes", type=positive, metavar="M", help="stop after M minutes of training")
     add.add_argument("--steps", type=count, metavar="N", help="stop after N steps")
@@ -27,14 +32,21 @@ def add(commands: Commands) -> None:
         default="ambient",
         help="ambient, or what it is compared with: ssdu (unrolled), naive (no D), unweighted, ambientgan",
     )
-    add.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    add.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: %(default)s"
+    )
     add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
     common(add)
 
-    add = commands.add_parser("refine", help="an ambient prior into a proper one, by EM; the same command resumes")
+    add = command(
+        commands,
+        "refine",
+        "an ambient prior into a proper one, by EM; the same command resumes",
+        "refine runs/mine/bundle --data my.yaml --laps 4 --out runs/refined",
+    )
     add.set_defaults(run=refine)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
     add.add_argument("--data", required=True, metavar="SPEC", help="what the bundle was trained on")
     add.add_argument("--out", type=Path, default=Path("runs/refine"), metavar="DIR", help="default: %(default)s")
     add.add_argument("--laps", type=count, default=4, metavar="N", help="default: %(default)s")
@@ -45,11 +57,11 @@ def add(commands: Commands) -> None:
     add.add_argument("--samples", type=count, default=1, metavar="K", help="a scan, default: %(default)s")
     common(add)
 
-    add = commands.add_parser("sample", help="draw images from a trained prior")
+    add = command(commands, "sample", "draw images from a trained prior", "sample runs/mine/bundle -n 16 --out samples")
     add.set_defaults(run=sample)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE")
-    add.add_argument("-n", "--number", type=count, default=64, help="default: %(default)s")
-    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
+    add.add_argument("-n", "--number", type=count, default=64, metavar="N", help="of images, default: %(default)s")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="samples.npy and samples.png")
     add.add_argument("--steps", type=count, default=18, help="noise levels of the sampler, default: %(default)s")
     add.add_argument("--batch-size", type=count, default=16, help="default: %(default)s; changes no sample")
     common(add)
