@@ -8,18 +8,24 @@ Indented or ```text blocks are not code.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ambient_mri.cli import main
+from ambient_mri.cli import main, parser
+from ambient_mri.cli.reference import arguments, every_command
+from tests.architecture_rules import ROOMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = dict(every_command(parser()))
 SHORTER = (
     (r"--minutes \S+", "--steps 2"),
     (r"-n \d+", "-n 2"),
@@ -91,11 +97,40 @@ def test_a_broken_page_fails(bad: str, tmp_path: Path) -> None:
 
 def test_every_page_is_in_the_navigation_and_links_lead_somewhere() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name in navigation
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert str(page.relative_to(ROOT / "docs")) in navigation
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target} does not exist"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_of_commands_names_every_option(command: str) -> None:
+    sections = (ROOT / "docs" / "cli.md").read_text("utf-8").split("\n## ")
+    section = next(text for text in sections if text.splitlines()[0] == command.split()[0])
+    assert f"ambient-mri {command}" in section or f"`{command}" in section
+    for action in arguments(COMMANDS[command]):
+        longest = max(action.option_strings, key=len, default="")
+        for word in (longest, *(action.choices or ())):
+            assert word in section, f"docs/cli.md says nothing of {word} of {command}"
+
+
+def test_the_reference_has_every_room() -> None:
+    shown = {name for page in (ROOT / "docs" / "api").glob("*.md")
+             for name in re.findall(r"^::: ambient_mri\.(\w+)$", page.read_text("utf-8"), re.M)}  # fmt: skip
+    assert shown == set(ROOMS) - {"doctor", "cli", "__main__"}
+
+
+@pytest.mark.slow
+def test_the_site_builds_from_source_alone(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocstrings_handlers.python")
+    absent = ", ".join(f"{name}=None" for name in ("torch", "numpy", "monai", "pydantic"))
+    program = f"import sys; sys.modules.update({absent}); from mkdocs.__main__ import cli; cli()"
+    command = [sys.executable, "-c", program, "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": "."})
+    assert done.returncode == 0, done.stderr
+    assert "ambient-mri reconstruct brain_flair_64" in (tmp_path / "options" / "index.html").read_text("utf-8")
+    assert "conjugate_gradients" in (tmp_path / "api" / "operators" / "index.html").read_text("utf-8")
 
 
 def test_figures_are_not_left_as_placeholders() -> None:
