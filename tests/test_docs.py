@@ -20,7 +20,10 @@ from pathlib import Path
 import pytest
 
 from ambient_mri.cli import main, parser
+from ambient_mri.cli.arguments import METHODS, POSTERIOR
 from ambient_mri.cli.reference import arguments, every_command
+from ambient_mri.cli.training import TRAINING_METHODS
+from ambient_mri.reconstruction.posterior import KINDS, SAMPLES
 from tests.architecture_rules import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +116,15 @@ def test_the_page_of_commands_names_every_option(command: str) -> None:
         longest = max(action.option_strings, key=len, default="")
         for word in (longest, *(action.choices or ())):
             assert word in section, f"docs/cli.md says nothing of {word} of {command}"
+
+
+def test_the_page_of_methods_names_every_method() -> None:
+    page = (ROOT / "docs" / "which_method.md").read_text("utf-8")
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", page, re.M))
+    compared = set(TRAINING_METHODS) - {"ambient", "naive", "unweighted"}  # what the text below the tables says
+    assert rows == {*METHODS, *POSTERIOR, *compared}
+    costs = dict(re.findall(r"^\| `([\w-]+)` \|[^|]+\|[^|]+\| (\d+)", page, re.M))
+    assert {name: int(costs[name]) for name in KINDS} == {name: kind.nfe * SAMPLES for name, kind in KINDS.items()}
 
 
 def test_the_reference_has_every_room() -> None:
