@@ -27,6 +27,7 @@ OPTIONAL = {
     "mrd": ("ismrmrd", "ISMRMRD raw data"),
     "pacs": ("pynetdicom", "archives by DIMSE and DICOMweb"),
     "cluster": ("distributed", "batches on Dask and Slurm"),
+    "completion": ("shtab", "completion of commands in a shell"),
     "tracking": ("mlflow-skinny", "MLflow experiment tracking"),
     "docs": ("mkdocs", "building the documentation"),
     "dev": ("pytest", "running the tests"),

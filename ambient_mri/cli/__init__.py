@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import ambient_mri
 from ambient_mri import files
-from ambient_mri.cli import audit, data, generation, models, pacs, reconstruction, training
+from ambient_mri.cli import audit, completion, data, generation, models, pacs, reconstruction, training
 from ambient_mri.cli.allocator import keep_freed_memory
 from ambient_mri.cli.arguments import command, say
 from ambient_mri.errors import InputError, PartlyDone
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ambient-mri {ambient_mri.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (training, models, reconstruction, generation, audit, data, pacs):
+    for room in (training, models, reconstruction, generation, audit, data, pacs, completion):
         room.add(commands)
     add = command(commands, "doctor", "versions, device, threads, optional parts, data found", "doctor")
     add.set_defaults(run=doctor)
