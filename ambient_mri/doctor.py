@@ -6,6 +6,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypedDict
 
 import ambient_mri
 
@@ -34,6 +35,100 @@ OPTIONAL = {
 }
 
 
+class Findings(TypedDict):
+    """What `doctor` found, in values that JSON has."""
+
+    version: str
+    python: str
+    system: str
+    required: dict[str, str | None]
+    optional: dict[str, str | None]
+    missing: list[str]
+    machine: Machine | None
+    data: dict[str, str]
+
+
+class Machine(TypedDict):
+    """Processor, threads and accelerators as PyTorch sees them, and whether bfloat16 is in hardware."""
+
+    processors: int | None
+    threads: int
+    omp_num_threads: str | None
+    devices: dict[str, str]
+    bfloat16: bool
+
+
+def examine() -> Findings:
+    """Versions of libraries (None: not installed), the machine, and of each data set what was found.
+
+    Where a required library is missing, machine and data cannot be looked at.
+    """
+    required = {package: _version(package) for package in REQUIRED}
+    missing = [package for package, found in required.items() if found is None]
+    return {
+        "version": ambient_mri.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "required": required,
+        "optional": {extra: _version(package) for extra, (package, _) in OPTIONAL.items()},
+        "missing": missing,
+        "machine": None if missing else machine(),
+        "data": {} if missing else data(),
+    }
+
+
+def machine() -> Machine:
+    import torch
+
+    devices = {"cpu": "no CUDA device found"}
+    if torch.cuda.is_available():
+        cards = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        devices = {f"cuda:{i}": f"{card.name}, {card.total_memory / 2**30:.0f} GiB" for i, card in enumerate(cards)}
+    fast = "avx512_bf16" in _processor_flags() or (torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    return {
+        "processors": os.cpu_count(), "threads": torch.get_num_threads(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"), "devices": devices, "bfloat16": bool(fast),
+    }  # fmt: skip
+
+
+def data() -> dict[str, str]:
+    """Of each data spec of this installation: what was found."""
+    from ambient_mri.data.check import check
+    from ambient_mri.data.spec import list_specs
+    from ambient_mri.errors import InputError
+
+    found = {}
+    for spec in list_specs():
+        try:
+            found[spec.name] = check(spec)[0]
+        except InputError as problem:
+            found[spec.name] = problem.what
+    return found
+
+
+def lines(found: Findings) -> list[str]:
+    """For people: one line a library, part, device and data set, with what to install where one is missing."""
+    said = [f"ambient-mri {found['version']}, python {found['python']} on {found['system']}"]
+    for package, installed in found["required"].items():
+        said.append(f"{package} {installed}" if installed else f"{package} MISSING: pip install {package}")
+    for extra, installed in found["optional"].items():
+        package, use = OPTIONAL[extra]
+        state = f"{package} {installed}" if installed else f"not installed: pip install 'ambient-mri[{extra}]'"
+        said.append(f"optional part {extra} ({use}): {state}")
+    if found["machine"] is None:
+        return [*said, f"cannot run: {', '.join(found['missing'])} missing"]
+    return [*said, *_machine_lines(found["machine"]), *(f"data {name}: {what}" for name, what in found["data"].items())]
+
+
+def _machine_lines(found: Machine) -> list[str]:
+    return [
+        f"{found['processors']} processors, PyTorch uses {found['threads']} threads "
+        f"(OMP_NUM_THREADS={found['omp_num_threads'] or 'not set'})",
+        *(f"device {name}: {what}" for name, what in found["devices"].items()),
+        f"bfloat16 in hardware: {'yes' if found['bfloat16'] else 'no'}",
+    ]
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -41,63 +136,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def versions() -> list[str]:
-    """One line per library, and per optional part what to install where it is missing."""
-    python = f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    lines = [f"ambient-mri {ambient_mri.__version__}, {python}"]
-    for package in REQUIRED:
-        found = _version(package)
-        lines.append(f"{package} {found}" if found else f"{package} MISSING: pip install {package}")
-    for extra, (package, use) in OPTIONAL.items():
-        found = _version(package)
-        state = f"{package} {found}" if found else f"not installed: pip install 'ambient-mri[{extra}]'"
-        lines.append(f"optional part {extra} ({use}): {state}")
-    return lines
-
-
-def machine() -> list[str]:
-    """Processor, threads and accelerators as PyTorch sees them, and the precision a training would choose."""
-    import torch
-
-    lines = [
-        f"{os.cpu_count()} processors, PyTorch uses {torch.get_num_threads()} threads "
-        f"(OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})"
-    ]
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            card = torch.cuda.get_device_properties(index)
-            lines.append(f"device cuda:{index}: {card.name}, {card.total_memory / 2**30:.0f} GiB")
-    else:
-        lines.append("device cpu (no CUDA device found)")
-    fast = "avx512_bf16" in _processor_flags() or (torch.cuda.is_available() and torch.cuda.is_bf16_supported())
-    lines.append(f"bfloat16 in hardware: {'yes' if fast else 'no'}")
-    return lines
-
-
 def _processor_flags() -> str:
     listing = Path("/proc/cpuinfo")
     return listing.read_text(errors="replace") if listing.exists() else ""
-
-
-def data() -> list[str]:
-    """One line per data spec of this installation: what was found of it."""
-    from ambient_mri.data.check import check
-    from ambient_mri.data.spec import list_specs
-    from ambient_mri.errors import InputError
-
-    lines = []
-    for spec in list_specs():
-        try:
-            lines.append(f"data {spec.name}: {check(spec)[0]}")
-        except InputError as problem:
-            lines.append(f"data {spec.name}: {problem.what}")
-    return lines
-
-
-def report() -> tuple[list[str], bool]:
-    """All lines, and whether every required library is there."""
-    missing = [package for package in REQUIRED if _version(package) is None]
-    lines = versions()
-    if missing:
-        return [*lines, f"cannot run: {', '.join(missing)} missing"], False
-    return [*lines, *machine(), *data()], True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shlex
 import subprocess
 import sys
@@ -205,6 +206,26 @@ def test_files_that_cannot_be_used(
     assert said.count("ambient-mri: error: ") == 1
     assert "bad.h5" in said.splitlines()[-1]
     assert (tmp_path / "out" / f"{scan.stem}.nii.gz").exists(), "the good file is kept"
+
+
+def test_json_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    from ambient_mri.data.spec import load_spec
+    from ambient_mri.prior.bundle import load_card
+
+    def said(*line: str) -> Any:
+        assert cli.main([*line, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    models = said("models", "list")
+    assert {"name", "path", "card"} == set(models[0])
+    for model in models:
+        assert said("models", "show", model["name"]) == model
+        assert model["card"] == load_card(Path(model["path"])).model_dump(mode="json")
+    specs = said("data", "list")
+    assert {spec["name"]: spec["sha256"] for spec in specs} == {
+        spec["name"]: load_spec(spec["name"]).sha256 for spec in specs
+    }
+    assert "brain_demo" in {spec["name"] for spec in specs}
 
 
 def test_choices_are_those_of_the_library() -> None:

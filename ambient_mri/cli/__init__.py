@@ -18,7 +18,7 @@ import ambient_mri
 from ambient_mri import files
 from ambient_mri.cli import audit, completion, data, generation, models, pacs, reconstruction, training
 from ambient_mri.cli.allocator import keep_freed_memory
-from ambient_mri.cli.arguments import command, say
+from ambient_mri.cli.arguments import as_json, command, print_json, say
 from ambient_mri.errors import InputError, PartlyDone
 
 
@@ -39,15 +39,19 @@ def parser() -> argparse.ArgumentParser:
         room.add(commands)
     add = command(commands, "doctor", "versions, device, threads, optional parts, data found", "doctor")
     add.set_defaults(run=doctor)
+    as_json(add)
     return parser
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    from ambient_mri.doctor import report
+    from ambient_mri.doctor import examine, lines
 
-    lines, usable = report()
-    print("\n".join(lines))
-    return 0 if usable else 2
+    found = examine()
+    if arguments.json:
+        print_json(found)
+    else:
+        print("\n".join(lines(found)))
+    return 2 if found["missing"] else 0
 
 
 def _log_to_stderr() -> None:

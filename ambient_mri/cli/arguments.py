@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,6 +142,14 @@ def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling 
 def common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
+
+
+def as_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON on standard output instead of text")
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def say(line: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ambient_mri.cli.arguments import SPEC, Commands, command, count, noise_level, positive
+from ambient_mri.cli.arguments import SPEC, Commands, as_json, command, count, noise_level, positive, print_json
 
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
@@ -17,6 +17,7 @@ def add(commands: Commands) -> None:
     within = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add = command(within, "list", "the data specs that this installation carries", "data list")
     add.set_defaults(run=data_list)
+    as_json(add)
 
     add = command(within, "check", "read a spec and the files it names", "data check my.yaml")
     add.set_defaults(run=data_check)
@@ -55,6 +56,9 @@ def data_list(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.spec import list_specs
 
     specs = list_specs()
+    if arguments.json:
+        print_json([spec.model_dump(mode="json") | {"sha256": spec.sha256} for spec in specs])
+        return 0
     width = max((len(spec.name) for spec in specs), default=0)
     for spec in specs:
         print(f"{spec.name:{width}}  {spec.title} ({spec.licence})")
