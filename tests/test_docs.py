@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,7 +28,7 @@ from ambient_mri.reconstruction.posterior import KINDS, SAMPLES
 from tests.architecture_rules import ROOMS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = dict(every_command(parser()))
 SHORTER = (
     (r"--minutes \S+", "--steps 2"),
@@ -66,19 +67,19 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 def run_page(path: Path) -> None:
-    namespace: dict[str, object] = {"__name__": "docs"}
+    sys.modules["docs"] = module = ModuleType("docs")  # dataclasses look their module up
     page = path.read_text("utf-8")
     for block in blocks(page):
         if block.kind == "python":
             source = "\n" * (block.line - 1) + block.text  # errors name the line of the page
-            exec(compile(source, str(path), "exec"), namespace)
+            exec(compile(source, str(path), "exec"), vars(module))
         else:
             for command in commands(block):
                 assert main(command) == 0, f"{path}:{block.line}: ambient-mri {shlex.join(command)}"
 
 
 @pytest.mark.parametrize(
-    "path", [page for page in PAGES if blocks(page.read_text("utf-8"))], ids=lambda page: page.name
+    "path", [page for page in PAGES if blocks(page.read_text("utf-8"))], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
     monkeypatch.chdir(tmp_path)
