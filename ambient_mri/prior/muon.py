@@ -32,8 +32,8 @@ def orthogonal_factor(matrices: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         step = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor, gram = step @ factor, step @ gram @ step
-    x = factor @ x
-    return x.mT if tall else x
+    orthogonal: Tensor = factor @ x
+    return orthogonal.mT if tall else orthogonal
 
 
 class Muon(torch.optim.Optimizer):
