@@ -15,11 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from ambient_mri import files
+from ambient_mri.audit.material import subject_sha256
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.run import AuditOptions, audit
+from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.prior.training import TrainOptions, train
@@ -29,16 +29,16 @@ from ambient_mri.sampling.preview import preview
 
 def small(data: str, patients: int, path: Path) -> str:
     """A spec of the first `patients` training patients of `data`; its hold-out is the same."""
-    facts = {"based_on": data, "title": f"{load_spec(data).title}, {patients} patients", "split": {"train": patients}}
-    return str(files.write(path, yaml.safe_dump(facts)))
+    return derive(data, path, {"title": f"{load_spec(data).title}, {patients} patients", "split": {"train": patients}})
 
 
 def audited(name: str, bundle: Path, data: str, given: argparse.Namespace) -> AuditResult:
     """The audit of one of the two, by the images behind the simulation, so that both are seen alike."""
     out = given.out / f"audit_{name}"
     options = AuditOptions(bundle, data, out, level=given.level, scans="images", seed=given.seed, device=given.device)
-    if (out / "audit.json").exists():
-        return AuditResult.from_json((out / "audit.json").read_text("utf-8"), str(out))
+    kept = AuditResult.from_json(path.read_text("utf-8"), str(path)) if (path := out / "audit.json").exists() else None
+    if kept and (kept.command, kept.subject.sha256) == (options.command(), subject_sha256(options)):
+        return kept
     result, annex = audit(options, lambda line: print(line, file=sys.stderr, flush=True))
     write_audit(out, result, annex)  # audit.json comes last
     return result

@@ -71,9 +71,8 @@ def audit(arguments: argparse.Namespace) -> int:
     )
     result, annex = run(options, say)
     print(audit_text(result))
-    annex_files = ("annex.html", "annex_key.csv")
-    for path in write_audit(options.out, result, annex):
-        print(f"{path} (restricted)" if path.name in annex_files else path)
+    shown, restricted = write_audit(options.out, result, annex)
+    print(*shown, *(f"{path} (restricted)" for path in restricted), sep="\n")
     return 0
 
 

@@ -71,7 +71,10 @@ class Muon(torch.optim.Optimizer):
         looked_ahead = []
         for parameter in parameters:
             assert parameter.grad is not None
-            buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            buffer = state["momentum"]
             buffer.lerp_(parameter.grad, 1 - group["momentum"])
             looked_ahead.append(parameter.grad.lerp(buffer, group["momentum"]).flatten(1))
         size = group["lr"] * group["update_rms"] * longest**0.5  # entries of an m × n factor have rms 1/√max(m, n)

@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from ambient_mri import files
+from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction import methods as named
@@ -123,17 +122,14 @@ def usual_rates(spec: DataSpec) -> tuple[float, ...]:
 
 def twin(data: str, spec: DataSpec, out: Path) -> str:
     """The path of a spec of the same scans fully sampled: what rivals that need clean images are trained on."""
-    is_path = "/" in data or data.endswith((".yaml", ".yml"))
-    document = {
-        "based_on": str(Path(data).resolve()) if is_path else data,
+    facts = {
         "title": f"{spec.title}, fully sampled (oracle of evaluation tables)",
         "acquisition": {
             "pattern": {"kind": "fully_sampled"},
             "further": {"pattern": spec.acquisition.pattern.model_dump(mode="json")},
         },
     }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return str(files.write(out / f"{spec.name}_clean.yaml", text))
+    return derive(data, out / f"{spec.name}_clean.yaml", facts)
 
 
 def _named(row: Row, training: str) -> Row:

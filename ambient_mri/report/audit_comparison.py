@@ -86,10 +86,11 @@ def _timeline(results: Sequence[AuditResult]) -> str:
     steps = [float(step) for step, _ in found]
     if len(set(steps)) < 2 or len({r.data.sha256 for _, r in found}) > 1:
         return ""
-    shares = {
-        name: [next((t.statistic for t in r.tests if t.name == name), 0.0) for _, r in found] for name in ("T1", "T3")
-    }
-    lines = [Line(f"share above every hold-out patient ({name})", steps, share) for name, share in shares.items()]
+    lines = []
+    for name in ("T1", "T3"):
+        shares = [(float(step), t.statistic) for step, r in found for t in r.tests if t.name == name]
+        label = f"share above every hold-out patient ({name})"
+        lines.append(Line(label, [step for step, _ in shares], [share for _, share in shares]))
     known = [(float(step), r.membership.auc) for step, r in found if r.membership is not None]
     lines.append(Line("AUC of T4", [step for step, _ in known], [auc for _, auc in known]))
     chart = line_chart("What the tests found against training steps", "training steps", "", lines, zero=True)

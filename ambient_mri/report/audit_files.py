@@ -11,8 +11,11 @@ from ambient_mri.report.annex_page import annex_page
 from ambient_mri.report.audit_page import audit_page
 
 
-def write_audit(out: Path, result: AuditResult, annex: Annex) -> tuple[Path, ...]:
-    """Write annex.html and annex_key.csv, which only their owner can read, report.html and, last, audit.json."""
+def write_audit(out: Path, result: AuditResult, annex: Annex) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Write annex.html and annex_key.csv, which only their owner can read, report.html and, last, audit.json.
+
+    Returns the paths of what anybody may see, and of what is restricted.
+    """
     restricted = (
         files.write(out / "annex.html", annex_page(result, annex)),
         files.write(out / "annex_key.csv", "".join(f"{who},{scan}\n" for who, scan in annex.key)),
@@ -20,4 +23,4 @@ def write_audit(out: Path, result: AuditResult, annex: Annex) -> tuple[Path, ...
     for path in restricted:
         path.chmod(0o600)  # pictures and names of patients
     report = files.write(out / "report.html", audit_page(result))
-    return *restricted, report, files.write(out / "audit.json", result.to_json())
+    return (files.write(out / "audit.json", result.to_json()), report), restricted
