@@ -11,6 +11,8 @@ import pytest
 from ambient_mri.audit import levels
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.results import AuditResult
+from ambient_mri.data.spec import load_spec
+from ambient_mri.reconstruction.comparison import twin
 
 ROOT = Path(__file__).parents[2]
 COHORT = """
@@ -18,23 +20,18 @@ based_on: brain_demo
 source: {subjects: 64, image_size: 32}
 split: {validation: 16, test: 16}
 """
-CLEAN = """
-based_on: cohort.yaml
-acquisition:
-  pattern: {kind: fully_sampled}
-  further: {pattern: {kind: random_lines, acceleration: 4, calibration_fraction: 0.08}}
-"""
 
 
 def test_the_same_few_patients_from_corrupted_and_from_clean_scans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, None, 3, (0.5,), 6, 1, 6))
+    cohort = str(tmp_path / "cohort.yaml")
     (tmp_path / "cohort.yaml").write_text(COHORT)
-    (tmp_path / "clean.yaml").write_text(CLEAN)
+    clean = twin(cohort, load_spec(cohort), tmp_path)
     run = runpy.run_path(str(ROOT / "pipelines" / "memorization_vs_clean.py"))["main"]
     out = tmp_path / "out"
-    words = ["--data", str(tmp_path / "cohort.yaml"), "--clean", str(tmp_path / "clean.yaml"), "--out", str(out)]
+    words = ["--data", cohort, "--clean", clean, "--out", str(out)]
     words += ["--patients", "12", "--preset", "tiny", "--steps", "2", "--level", "quick"]
     assert run(words) == 0
     assert "| verdict |" in capsys.readouterr().out
