@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-DEMO_MINUTES ?= 6
+DEMO_MINUTES ?= 5
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 .PHONY: demo test slow lint docs bench clean
