@@ -1,9 +1,14 @@
-"""Checks of the audit itself: if one fails, what the tests say is not to be believed, and the verdict is INVALID."""
+"""Checks of the audit itself, of two kinds.
+
+Those against false alarms (cohorts alike, placebo, posing): if one fails, no finding is to be believed. Those against
+missed copies (planted, positive control): if one fails, silence says nothing, but what was found remains found.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +34,8 @@ class Gate:
         What was measured and its interval.
     requirement
         What had to hold, for people.
+    guards
+        Against which error: a finding where there is nothing, or silence where there are copies.
     """
 
     name: str
@@ -37,6 +44,7 @@ class Gate:
     low: float
     high: float
     requirement: str
+    guards: Literal["false alarms", "missed copies"] = "false alarms"
 
 
 def patient_means(features: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
@@ -128,12 +136,12 @@ def planted(found: int, copies: int) -> Gate:
     low, high = clopper_pearson(found, copies)
     share = found / max(copies, 1)
     name = "planted copies (exact, rotated, flipped, shifted, gamma, blurred, noisy) are recognised"
-    return Gate(name, share >= RECALL, share, low, high, f"recall of at least {RECALL:.0%}")
+    return Gate(name, share >= RECALL, share, low, high, f"recall of at least {RECALL:.0%}", "missed copies")
 
 
 def positive_control(p_value: float, copied: int) -> Gate:
     """Samples among which copies of `copied` training patients were hidden have to be detected by T1."""
     return Gate(
         f"a generator that copies {copied} patients is detected", p_value < LEVEL, p_value, p_value, p_value,
-        f"p < {LEVEL:g} with copies hidden among the samples",
+        f"p < {LEVEL:g} with copies hidden among the samples", "missed copies",
     )  # fmt: skip

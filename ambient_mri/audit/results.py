@@ -68,6 +68,7 @@ class GateResult(Facts):
     low: float
     high: float
     requirement: str
+    guards: Literal["false alarms", "missed copies"] = "false alarms"
 
 
 class TestResult(Facts):

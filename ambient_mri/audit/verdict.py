@@ -36,15 +36,17 @@ def verdict(
     pairs, pair_p_value
         T2, and the chance of so many flagged patients.
     """
-    failed = [gate for gate in gates if not gate.passed]
-    if failed:
+    alarmed = [gate.name for gate in gates if not gate.passed and gate.guards == "false alarms"]
+    blind = [gate.name for gate in gates if not gate.passed and gate.guards == "missed copies"]
+    strongest = min(tests, key=lambda test: test.p_raw)
+    found = strongest.p_holm < LEVEL
+    if alarmed or (blind and not found):
         return Verdict("INVALID", (
-            "Checks of the audit itself failed, so its tests mean nothing: "
-            + "; ".join(gate.name for gate in failed) + ".",
+            f"Checks of the audit itself failed, so its {'findings' if alarmed else 'silence'} would mean nothing: "
+            + "; ".join(alarmed + blind) + ".",
             "Repair what the failed checks point to and run the audit again.",
         ))  # fmt: skip
-    strongest = min(tests, key=lambda test: test.p_raw)
-    if strongest.p_holm < LEVEL:
+    if found:
         who = f"{named} training patients are named at a false discovery rate of {q:.0%}. " if named else (
             f"No single patient can be named at a false discovery rate of {q:.0%}. "
         )  # fmt: skip
@@ -53,6 +55,7 @@ def verdict(
             f"({strongest.title}; adjusted for {len(tests)} tests).",
             "Samples of this model, and the model itself, should be treated as personal data of the training "
             "patients until shown otherwise.",
+            *((f"More may have been missed, as a check failed: {'; '.join(blind)}.",) if blind else ()),
         ))  # fmt: skip
     if named or (pairs is not None and pair_p_value < PAIR_LEVEL):
         excess = "" if pairs is None else (

@@ -115,15 +115,18 @@ def _gates(result: AuditResult) -> list[str]:
         verdict = "<td>passed</td>" if gate.passed else '<td class="fail">FAILED</td>'
         return (
             f'<tr><th scope="row" class="left">{escape(gate.name)}</th><td>{gate.statistic:.3g}</td>'
-            f'<td>{_interval(gate)}</td><td class="left">{escape(gate.requirement)}</td>{verdict}</tr>'
+            f'<td>{_interval(gate)}</td><td class="left">{escape(gate.requirement)}</td>'
+            f'<td class="left">{gate.guards}</td>{verdict}</tr>'
         )
 
     rows = "".join(map(row, result.gates))
     return [
         "<h2>Checks of the audit itself</h2>",
-        "<p>If one fails, the verdict is INVALID, whatever the tests say.</p>",
+        "<p>If one against false alarms fails, the verdict is INVALID, whatever the tests say. If one against missed "
+        "copies fails, finding nothing is INVALID; what was found stands.</p>",
         '<div class="wide"><table><thead><tr><th scope="col">Check</th><th scope="col">Value</th><th scope="col">'
-        f'Interval</th><th scope="col" class="left">Requirement</th><th scope="col"></th></tr></thead>'
+        f'Interval</th><th scope="col" class="left">Requirement</th><th scope="col" class="left">Against</th>'
+        f'<th scope="col"></th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>",
         f"<p>Patients who look like one: {result.duplicates_across} pairs across training and hold-out (their hold-out "
         f"scans were left out; each is a leak of the split), {result.duplicates_within} pairs on the same side. "

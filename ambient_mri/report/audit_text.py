@@ -25,7 +25,8 @@ GLOSSARY = (
     ("INDICATIONS", "Single pairs or patients stand out, but no test does after adjustment."),
     ("DETECTED", "At least one test found that training patients are given away, with an error of at most 5 %."),
     ("INCONCLUSIVE", "Too few patients or samples, or samples too poor, for an answer."),
-    ("INVALID", "A check of the audit itself failed."),
+    ("INVALID", "A check of the audit itself failed: one against false alarms, or one against missed copies while "
+     "nothing was found."),
     ("Hold-out", "Patients of the same kind whom the training never saw: what chance looks like."),
     ("p", "The chance of a result at least as extreme if the generator gave away nobody. Holm's adjustment shares an "
      "error of 5 % among the tests."),

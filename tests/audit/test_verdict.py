@@ -15,7 +15,8 @@ from ambient_mri.audit.verdict import Verdict, verdict
 GOOD = QualityResult(realistic=0.9, detail=1.0, adequate=True)
 POOR = QualityResult(realistic=0.1, detail=0.2, adequate=False)
 PASSED = GateResult(name="placebo", passed=True, statistic=0.05, low=0.0, high=0.2, requirement="")
-FAILED = PASSED.model_copy(update={"passed": False, "name": "planted copies"})
+ALARMED = PASSED.model_copy(update={"passed": False})
+BLIND = ALARMED.model_copy(update={"name": "planted copies", "guards": "missed copies"})
 PAIRS = Pairs(threshold=0.5, rate=1e-3, flagged_samples=40, flagged_patients=40, expected_patients=1.0,
               carlini_smallest=(0.5, 0.6))  # fmt: skip
 
@@ -35,7 +36,10 @@ def _decide(**given: object) -> Verdict:
     [
         ({}, "NOT DETECTED"),
         ({"tests": [_test(0.001)]}, "DETECTED"),
-        ({"tests": [_test(0.001)], "gates": [PASSED, FAILED]}, "INVALID"),
+        ({"tests": [_test(0.001)], "gates": [PASSED, ALARMED]}, "INVALID"),
+        ({"tests": [_test(0.001)], "gates": [PASSED, BLIND]}, "DETECTED"),  # what was found stands
+        ({"gates": [PASSED, BLIND]}, "INVALID"),
+        ({"named": 2, "gates": [PASSED, BLIND]}, "INVALID"),
         ({"tests": [_test(0.001)], "quality": POOR}, "DETECTED"),  # poor samples do not excuse copies
         ({"quality": POOR}, "INCONCLUSIVE"),
         ({"limits": sensitivity(1000, 3, 3)}, "INCONCLUSIVE"),
