@@ -191,3 +191,14 @@ class SplitFacts(Facts):
     test: Share
     train: Share | None = None
     seed: int = 0
+
+
+class SymmetryFacts(Facts):
+    """Moves that make of one scan another that could have been acquired: training sees each scan in all of them.
+
+    `mirror`: columns reversed, where left and right are alike (axial and coronal heads). `shift`: pixels along both
+    axes, at most; what leaves the field of view enters on the other side.
+    """
+
+    mirror: bool = False
+    shift: Annotated[int, Field(ge=0)] = 0

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from ambient_mri.data.facts import AcquisitionFacts, ComponentFacts, Facts, FastMRI, Law, Source, SplitFacts
+from ambient_mri.data.facts import (
+    AcquisitionFacts,
+    ComponentFacts,
+    Facts,
+    FastMRI,
+    Law,
+    Source,
+    SplitFacts,
+    SymmetryFacts,
+)
 from ambient_mri.data.spec_problems import explained, nearest
 from ambient_mri.errors import InputError
 
@@ -42,6 +51,7 @@ class DataSpec(Facts):
     source: Source
     acquisition: AcquisitionFacts
     split: SplitFacts
+    symmetry: SymmetryFacts | None = None
     mixture: Annotated[tuple[ComponentFacts, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -69,7 +79,8 @@ class DataSpec(Facts):
     def sha256(self) -> str:
         """Hash of every fact; where the files happen to lie does not enter."""
         facts = self.model_dump(mode="json")
-        for holder, key in ((facts, "mixture"), (facts["split"], "train")):  # absent is as before there was the key
+        later = ((facts, "mixture"), (facts, "symmetry"), (facts["split"], "train"))
+        for holder, key in later:  # absent is as before there was the key
             if holder[key] is None:
                 del holder[key]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

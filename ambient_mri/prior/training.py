@@ -29,6 +29,7 @@ from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import Batches, Draw, draw, stream
+from ambient_mri.prior.symmetry import move
 
 logger = logging.getLogger("ambient_mri.training")
 
@@ -186,6 +187,8 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
         first = process.rank * len(batch)
         rngs = [stream(options.seed, learner.step, first + i) for i in range(len(batch))]
         drawn = _compared(draw(measurement, law, rngs), measurement, options.method)
+        if scans.spec.symmetry is not None:
+            measurement, drawn = move(measurement, drawn, scans.spec.symmetry, rngs)
         try:
             loss = learner.update(measurement, drawn, _progress(options, learner))
         except FloatingPointError as problem:

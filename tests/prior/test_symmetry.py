@@ -1,0 +1,102 @@
+"""A moved scan is the scan of the moved image: the same masks, weights and maps, for all sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.data.facts import SymmetryFacts
+from ambient_mri.data.simulation import Acquisition, simulate_scan
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.patterns import Pixels, RandomLines
+from ambient_mri.prior.steps import draw, stream
+from ambient_mri.prior.symmetry import mirror, move, ramp
+
+LAW = SymmetryFacts(mirror=True, shift=3)
+
+
+def scans(shape: tuple[int, int], domain: str, count: int = 6) -> tuple[Measurement, Tensor]:
+    """Noiseless scans of random pictures, and those pictures."""
+    pattern = RandomLines(2.0, 0.2) if domain == "kspace" else Pixels(0.5)
+    acquisition = Acquisition(pattern=pattern, domain=domain, coils=3 if domain == "kspace" else 1, noise_std=0.0,
+                              phase="none", sensitivity_maps="known")  # fmt: skip
+    pictures = [torch.rand(shape, generator=stream(3, 0, k)) for k in range(count)]
+    simulated = [simulate_scan(picture, acquisition, f"s{k}") for k, picture in enumerate(pictures)]
+    return collate([scan.measurement for scan in simulated]), torch.cat([scan.truth for scan in simulated])
+
+
+def law_of(domain: str) -> FurtherCorruption:
+    return FurtherCorruption(RandomLines(2.0, 0.2) if domain == "kspace" else Pixels(0.5), (0.5, 0.8))
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(8, 17), columns=st.integers(8, 17), domain=st.sampled_from(["kspace", "image"]))
+def test_a_moved_scan_measures_the_moved_image(rows: int, columns: int, domain: str) -> None:
+    measurement, truth = scans((rows, columns), domain)
+    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    drawn = draw(measurement, law_of(domain), rngs)
+    # A scan of one pixel more tells where the image went: the same moves, applied to the truth as pixels.
+    as_pixels = replace(measurement, y=truth, mask=torch.ones_like(truth, dtype=torch.bool), domain="image")
+    states = [rng.get_state() for rng in rngs]
+    moved, after = move(measurement, drawn, LAW, rngs)
+    for rng, state in zip(rngs, states, strict=True):
+        rng.set_state(state)
+    image = move(as_pixels, drawn, LAW, rngs)[0].y
+
+    assert not torch.allclose(image, truth)
+    torch.testing.assert_close(moved.operator().forward(image), moved.without_unmeasured().y, atol=2e-5, rtol=0)
+    assert torch.equal(
+        after.further.operator.mask & ~moved.mask, torch.zeros_like(moved.mask & after.further.operator.mask)
+    )
+    torch.testing.assert_close(
+        after.further.weight.flatten(1).sort().values, drawn.further.weight.flatten(1).sort().values
+    )
+    assert bool(((after.further.weight > 0) == moved.mask).all())  # weights stay with their samples
+
+
+def test_all_moves_occur_and_each_sample_has_its_own() -> None:
+    measurement, _ = scans((12, 12), "kspace", 1)
+    batch = measurement[[0] * 64]
+    rngs = [stream(1, 0, i) for i in range(64)]
+    drawn = draw(batch, law_of("kspace"), rngs)
+    moved, _ = move(batch, drawn, LAW, rngs)
+    kinds = {tuple(maps.abs().flatten().mul(1e3).round().tolist()) for maps in moved.sensitivity_maps}  # type: ignore[union-attr]
+    assert 30 < len(kinds) <= 2 * 7 * 7
+
+
+def test_a_sample_does_not_depend_on_the_batch_it_is_in() -> None:
+    measurement, _ = scans((12, 12), "kspace")
+    law = law_of("kspace")
+
+    def moved(rows: list[int]) -> Tensor:
+        rngs = [stream(0, 5, i) for i in rows]
+        part = measurement[rows]
+        return move(part, draw(part, law, rngs), LAW, rngs)[0].y
+
+    assert torch.equal(moved([2, 3, 4])[1], moved([3])[0])
+
+
+def test_without_moves_nothing_changes() -> None:
+    measurement, _ = scans((9, 12), "kspace")
+    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    drawn = draw(measurement, law_of("kspace"), rngs)
+    moved, after = move(measurement, drawn, SymmetryFacts(), rngs)
+    torch.testing.assert_close(moved.y, measurement.y)
+    assert torch.equal(after.further.weight, drawn.further.weight)
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_the_moves_of_kspace_are_those_of_the_image(n: int) -> None:
+    from ambient_mri.fourier import fft2c
+
+    image = torch.randn(n, n, dtype=torch.complex64)
+    torch.testing.assert_close(fft2c(mirror(image)), mirror(fft2c(image)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        fft2c(image.roll((2, -1), (0, 1))), ramp((n, n), 2, -1) * fft2c(image), atol=1e-5, rtol=0
+    )
