@@ -41,7 +41,7 @@ class Learner:
         others = [weight for weight in network.parameters() if id(weight) not in inner]
         optimisers = (
             Muon(network.inner_matrices(), lr=PEAK_RATE),
-            torch.optim.AdamW(others, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3),
+            torch.optim.AdamW(others, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True),
         )
         average = copy.deepcopy(network).eval().requires_grad_(False)
         return cls(network, average, optimisers, precision)

@@ -42,6 +42,9 @@ PRESETS = {
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
 INPUT_CHANNELS = 5  # real and imaginary part of the current image and of the first one, mask
+OUTPUT_CHANNELS = 2  # real and imaginary part of the prediction; of the last stage also a gain of either part
+GAIN_START, GAIN_SLOPE = 4.0, 8.0
+"""The gain is sigmoid(4 + 8·output): nearly 1 at the first step, and flat where it is 1, so that tissue stays exact."""
 
 
 def architecture(preset: str) -> Architecture:
@@ -61,11 +64,11 @@ def build_network(sizes: Architecture, seed: int = 0) -> Cascade:
     """A cascade with weights from `seed`; the global generator is left as it was."""
     from monai.networks.nets import DiffusionModelUNet
 
-    def stage() -> nn.Module:
+    def stage(outputs: int) -> nn.Module:
         unet: nn.Module = DiffusionModelUNet(
             spatial_dims=2,
             in_channels=INPUT_CHANNELS * sizes.patch**2,
-            out_channels=2 * sizes.patch**2,
+            out_channels=outputs * sizes.patch**2,
             channels=sizes.channels,
             num_res_blocks=sizes.blocks,
             attention_levels=tuple(level == len(sizes.channels) - 1 for level in range(len(sizes.channels))),
@@ -76,11 +79,16 @@ def build_network(sizes: Architecture, seed: int = 0) -> Cascade:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Cascade([stage() for _ in range(sizes.stages)], sizes.patch, sizes.multiple)
+        stages = [*(stage(OUTPUT_CHANNELS) for _ in range(sizes.stages - 1)), stage(2 * OUTPUT_CHANNELS)]
+        return Cascade(stages, sizes.patch, sizes.multiple)
 
 
 class Cascade(nn.Module):
-    """Stages on pixels folded into channels; each adds to the prediction of those before it."""
+    """Stages on pixels folded into channels; each adds to the prediction of those before it.
+
+    Real and imaginary part of the last image are multiplied by a gain in (0, 1) at every pixel: air, and the imaginary
+    part where the maps carry the phase, go to zero at once, where a prediction would have to repeat their noise.
+    """
 
     def __init__(self, stages: list[nn.Module], patch: int, multiple: int) -> None:
         super().__init__()
@@ -124,9 +132,10 @@ class Cascade(nn.Module):
             planes = torch.cat([image.real, image.imag, start.real, start.imag, mask], 1)
             with torch.autocast(start.device.type, dtype=precision, enabled=precision != torch.float32):
                 out = self._padded(stage, planes, steps).float()
-            prediction = prediction + torch.complex(out[:, :1], out[:, 1:])
+            prediction = prediction + torch.complex(out[:, :1], out[:, 1:2])
             image = complete(prediction)
-        return image
+        gain = (GAIN_START + GAIN_SLOPE * out[:, 2:]).sigmoid()
+        return torch.complex(gain[:, :1] * image.real, gain[:, 1:] * image.imag)
 
     def _padded(self, stage: nn.Module, planes: Tensor, steps: Tensor) -> Tensor:
         """`stage` on sides padded (by reflection where it fits) to a multiple, cropped back: the one place."""

@@ -18,7 +18,7 @@ from ambient_mri.corruption import Further, FurtherLaw
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
-SHARE_AT_USE, SHARE_NEAR_USE = 0.3, 0.4
+SHARE_AT_USE, SHARE_NEAR_USE = 0.2, 0.6
 """Shares of draws at the noise level of reconstruction, and little above it; the others cover all levels that sampling
 visits. At σ_y itself a scan says nothing about the noise of what D kept (see `objective.ambient_loss`): denoising at
 use is learned from the levels just above, where as much noise is added as there is."""

@@ -77,13 +77,10 @@ def evaluate(
         If the data or the bundle cannot be used, there is no such method, or the data have no truth.
     """
     domain = spec.acquisition.domain
-    bundle = None
-    if methods is None:
-        bundle = None if bundle_path is None else named.load(bundle_path, device, domain)
-        methods = named.default_methods(bundle)
+    asks_for_network = bundle_path is not None if methods is None else any(map(named.needs_network, methods))
+    bundle = named.load(bundle_path, device, domain) if asks_for_network else None
+    methods = named.default_methods(bundle) if methods is None else methods
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, domain)]
-    if bundle is None and any(map(named.needs_network, wanted)):
-        bundle = named.load(bundle_path, device, domain)
     sampling = sampling if set(wanted) & set(named.POSTERIOR) else None
     _say_what_was_learned(bundle, spec, progress)
     run = {name: named.reconstruction(name, bundle, sampling) for name in wanted}

@@ -54,8 +54,8 @@ class Quality:
         Share of measured samples that are exactly 0.
     noise_ratio
         Stated noise over that at the ends of the readout.
-    withheld_share, withheld_nmse, coverage
-        Share of the measurement kept back, and see `Withheld`.
+    withheld_nmse, coverage
+        Of measurements kept back, see `Withheld`.
     """
 
     chi2_per_component: float | None = None
