@@ -12,12 +12,12 @@ from ambient_mri import solvers
 from ambient_mri.corruption import Further, FurtherCorruption
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
-from ambient_mri.measurement import collate
+from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines
-from ambient_mri.prior.network import PRESETS, build_network
+from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
-from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import stream, white
 from ambient_mri.solvers import Resolvent, conjugate_gradients
 
@@ -65,6 +65,23 @@ def test_unmeasured_samples_are_never_read() -> None:
     assert torch.equal(loss, ambient_loss(prior, batch.y, A, further, sigma, batch.noise_std, noise))
     assert all(bool(torch.isfinite(p.grad).all()) for p in prior.network.parameters() if p.grad is not None)
     assert bool(torch.isfinite(withheld_error(prior, poisoned, A, further, batch.noise_std)[0]).all())
+
+
+def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
+    scan = open_scans(load_spec("brain_demo"), "train", limit=1)[0]
+    A, sizes = scan.operator(), PRESETS["tiny"]
+    network, x_in = build_network(sizes), A.adjoint(scan.y)
+    lam = (scan.noise_std / DATA_STD).square().clamp_min(LAMBDA_FLOOR).reshape(1, 1, 1, 1)
+    with torch.no_grad():
+        begun = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
+        gain_of_imaginary = slice(3 * sizes.patch**2, 4 * sizes.patch**2)  # pixels are folded within each output
+        network.stages[-1].out[-1].conv.bias[gain_of_imaginary] = -3.0  # type: ignore[index]
+        silent = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
+    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing
+    torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(silent.real, begun.real)
+    assert float(begun.imag.abs().max()) > 0.01
+    assert float(silent.imag.abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("width", [96, 0], ids=["rows", "iterated"])
