@@ -29,7 +29,7 @@ from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Summary
-from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
 
 WEIGHTS, CARD = "models/model.safetensors", "configs/card.json"
@@ -61,7 +61,8 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
     network = build_network(sizes)
     load_weights(path, network)
     network.eval().requires_grad_(False)
-    precision = {"bfloat16": torch.bfloat16}.get(card.precision, torch.float32)
+    half = card.precision == "bfloat16" and has_bfloat16(device)
+    precision = torch.bfloat16 if half else torch.float32
     return Bundle(AmbientPrior(network.to(device), precision), card, path)
 
 

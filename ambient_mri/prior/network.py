@@ -60,6 +60,14 @@ def architecture(preset: str) -> Architecture:
     return PRESETS[preset]
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the device computes in bfloat16 rather than emulating it, slowly."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    capable = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return capable and bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def build_network(sizes: Architecture, seed: int = 0) -> Cascade:
     """A cascade with weights from `seed`; the global generator is left as it was."""
     from monai.networks.nets import DiffusionModelUNet

@@ -26,7 +26,7 @@ from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Monitor, Preview
-from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import Batches, Draw, draw, stream
 from ambient_mri.prior.symmetry import move
@@ -268,17 +268,10 @@ def _together(loss: float, seconds: float, process: _Process, device: str) -> tu
 def _precision(options: TrainOptions) -> torch.dtype:
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if options.precision == "auto":
-        fast = options.device.startswith("cuda") or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        return torch.bfloat16 if fast and _has_bfloat16(options.device) else torch.float32
+        return torch.bfloat16 if has_bfloat16(options.device) else torch.float32
     if options.precision not in names:
         raise InputError(f"no precision {options.precision!r}", where="--precision", remedy="auto, float32 or bfloat16")
     return names[options.precision]
-
-
-def _has_bfloat16(device: str) -> bool:
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _until(options: TrainOptions) -> str:
