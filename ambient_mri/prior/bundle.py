@@ -102,8 +102,10 @@ def load_weights(path: Path, network: nn.Module) -> None:
         raise InputError(f"the weights are damaged ({problem})", where=str(where),
                          remedy="Copy the bundle again") from problem  # fmt: skip
     except RuntimeError as problem:
-        raise InputError("the weights belong to a network of other sizes", where=str(where),
-                         remedy="Use the --preset that they were trained with") from problem  # fmt: skip
+        raise InputError(
+            "the weights belong to a network of other sizes", where=str(where),
+            remedy="Use the --preset and the version that they were trained with, or train again",
+        ) from problem  # fmt: skip
 
 
 def save_bundle(
