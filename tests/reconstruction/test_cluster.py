@@ -108,7 +108,8 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
 
 SBATCH = """#!/bin/sh
 grep '^#SBATCH' "$1" > {folder}/asked.txt
-sh "$1" > {folder}/job.log 2>&1 &
+cp "$1" {folder}/job.sh  # as sbatch does: the script is gone once it has been submitted
+sh {folder}/job.sh > {folder}/job.log 2>&1 &
 echo $! >> {folder}/jobs
 echo "Submitted batch job $!"
 """
