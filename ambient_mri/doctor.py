@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TypedDict
 
 import ambient_mri
@@ -80,14 +79,16 @@ def examine() -> Findings:
 def machine() -> Machine:
     import torch
 
+    from ambient_mri.prior.network import has_bfloat16
+
     devices = {"cpu": "no CUDA device found"}
     if torch.cuda.is_available():
         cards = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         devices = {f"cuda:{i}": f"{card.name}, {card.total_memory / 2**30:.0f} GiB" for i, card in enumerate(cards)}
-    fast = "avx512_bf16" in _processor_flags() or (torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    fast = has_bfloat16("cpu") or (torch.cuda.is_available() and has_bfloat16("cuda"))
     return {
         "processors": os.cpu_count(), "threads": torch.get_num_threads(),
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"), "devices": devices, "bfloat16": bool(fast),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"), "devices": devices, "bfloat16": fast,
     }  # fmt: skip
 
 
@@ -134,8 +135,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor_flags() -> str:
-    listing = Path("/proc/cpuinfo")
-    return listing.read_text(errors="replace") if listing.exists() else ""

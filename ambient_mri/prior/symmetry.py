@@ -7,7 +7,7 @@ k-space both moves here are exact, sample by sample, so that the loss stays as u
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -39,26 +39,34 @@ def move(
         mirrored.append(law.mirror and bool(torch.rand((), generator=rng) < 0.5))
         shifts.append(torch.randint(-law.shift, law.shift + 1, (2,), generator=rng).tolist())
 
-    def in_order(x: Tensor, of_image: bool, of_measurement: bool) -> Tensor:
-        rows = []
-        for one, flip, (down, right) in zip(x, mirrored, shifts, strict=True):
-            one = mirror(one) if flip else one
-            if of_image:
-                one = one.roll((down, right), (-2, -1))
-            rows.append(one * ramp(one.shape, down, right).to(one.device) if of_measurement else one)
-        return torch.stack(rows)
+    def each(x: Tensor, shifted: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+        rows = zip(x, mirrored, shifts, strict=True)
+        return torch.stack([shifted(mirror(one) if flip else one, down, right) for one, flip, (down, right) in rows])
 
-    pixels = measurement.domain == "image"  # there the mask is part of the image
+    # Shifts roll images, multiply k-space by a ramp, and leave its masks alone; a mask of pixels is an image.
+    samples, masks = (roll, roll) if measurement.domain == "image" else (modulate, stay)
     maps = measurement.sensitivity_maps
     moved = replace(
-        measurement,
-        y=in_order(measurement.y, of_image=pixels, of_measurement=not pixels),
-        mask=in_order(measurement.mask, of_image=pixels, of_measurement=False),
-        sensitivity_maps=None if maps is None else in_order(maps, of_image=True, of_measurement=False),
-    )
-    shown = in_order(drawn.further.operator.mask, of_image=pixels, of_measurement=False)
-    weight = in_order(drawn.further.weight, of_image=pixels, of_measurement=False)
+        measurement, y=each(measurement.y, samples), mask=each(measurement.mask, masks),
+        sensitivity_maps=None if maps is None else each(maps, roll),
+    )  # fmt: skip
+    shown, weight = each(drawn.further.operator.mask, masks), each(drawn.further.weight, masks)
     return moved, replace(drawn, further=Further(Masked(moved.encoding(), shown), weight))
+
+
+def roll(image: Tensor, down: int, right: int) -> Tensor:
+    """An image shifted; what leaves on one side enters on the other."""
+    return image.roll((down, right), (-2, -1))
+
+
+def modulate(samples: Tensor, down: int, right: int) -> Tensor:
+    """The k-space of an image that was shifted."""
+    return samples * ramp(samples.shape, down, right).to(samples.device)
+
+
+def stay(mask: Tensor, down: int, right: int) -> Tensor:
+    """Where k-space was measured does not depend on where the image lies."""
+    return mask
 
 
 def mirror(x: Tensor) -> Tensor:

@@ -132,7 +132,8 @@ def test_noise_levels_of_training_are_at_use_near_it_and_everywhere(scans: list[
     near = ((sigma / noise_std > 1 + 1e-6) & (sigma / noise_std < 2)).float().mean()
     assert float(at_use) == pytest.approx(steps.SHARE_AT_USE, abs=0.07)
     assert float(near) == pytest.approx(steps.SHARE_NEAR_USE, abs=0.12)
-    assert float((sigma > 10 * noise_std).float().mean()) > 0.06
+    elsewhere = 1 - steps.SHARE_AT_USE - steps.SHARE_NEAR_USE
+    assert float((sigma > 10 * noise_std).float().mean()) > elsewhere / 3
 
 
 def test_ssdu_draws_at_the_noise_of_the_scan_and_is_judged_on_what_was_hidden(scans: list[Measurement]) -> None:
