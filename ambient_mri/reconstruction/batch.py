@@ -173,7 +173,7 @@ def reconstruct(
 
 def _told(job: Job, case: Case, entry: Entry) -> Result:
     """What is told of an entry; a new one goes into the manifest."""
-    skipped = job.manifest.entries.get(case.name) == entry
+    skipped = job.manifest.entries.get(case.name) is entry
     if not skipped:
         job.manifest.record(case.name, entry)
     paths, said = tuple(job.out / name for name in entry["outputs"]), (entry["warnings"], entry.get("flags", ()))
@@ -186,7 +186,7 @@ def _here(job: Job, cases: Sequence[Case], pace: Pace) -> Outcomes:
         pace.begin(case.label, case.pixels, len(case.volume))
         known = job.manifest.entries.get(case.name)
         outcome = job.attempt(case, pace.advanced)
-        pace.end(worked=not isinstance(outcome, Failure) and outcome != known)
+        pace.end(worked=not isinstance(outcome, Failure) and outcome is not known)
         yield case, outcome
 
 

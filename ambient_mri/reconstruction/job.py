@@ -104,11 +104,10 @@ class Job:
             return Failure.of(problem, case.path)
 
     def done(self, case: Case) -> Entry | None:
-        """Its entry of the manifest, if it is done."""
+        """The very entry of the manifest, if it is done: work done again may give an equal one."""
         if case.name not in self.manifest.entries:
             return None
-        entry = self.manifest.done(case.name, self._key(case.sha256()))
-        return None if entry is None else dict(entry)
+        return self.manifest.done(case.name, self._key(case.sha256()))
 
     def _key(self, source_sha256: str) -> str:
         asked = {"formats": self.choices.formats, "missing": _said(self.missing)}

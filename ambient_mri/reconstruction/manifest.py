@@ -44,7 +44,7 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self.entries: dict[str, Any] = {}
+        self.entries: dict[str, Entry] = {}
         self.failures: list[dict[str, str]] = []
         if self.path.exists():
             try:
@@ -57,14 +57,14 @@ class Manifest:
                     remedy="Delete it, or choose another --out",
                 ) from None
 
-    def done(self, name: str, key: str) -> Mapping[str, Any] | None:
-        """The entry of `name` if it stands for `key` and its outputs are still there."""
+    def done(self, name: str, key: str) -> Entry | None:
+        """The very entry of `name` if it stands for `key` and its outputs are still there."""
         entry = self.entries.get(name)
         if entry is None or entry.get("key") != key:
             return None
         folder = self.path.parent
         there = all((folder / output).exists() for output in entry["outputs"])
-        return dict(entry) if there else None
+        return entry if there else None
 
     def record(self, name: str, entry: Mapping[str, Any]) -> None:
         """Add an entry and write the manifest."""

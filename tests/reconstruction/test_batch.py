@@ -67,6 +67,16 @@ def test_nifti_states_voxels_and_no_orientation_that_nobody_knows(scans: Path, t
     assert preview.max() == 255
 
 
+def test_work_done_again_is_never_said_to_be_skipped_however_long_it_took(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ambient_mri.reconstruction.job.time.perf_counter", lambda: 0.0)  # both take as long
+    files = _files(scans)
+    reconstruct(None, files, tmp_path, method="cg-sense")
+    (tmp_path / f"{files[0].stem}.png").unlink()
+    assert [result.skipped for result in reconstruct(None, files, tmp_path, method="cg-sense")] == [False, True]
+
+
 def test_a_second_run_skips_what_is_done_and_does_again_what_changed(scans: Path, tmp_path: Path) -> None:
     files, lines = _files(scans), list[str]()
     reconstruct(None, files, tmp_path, method="cg-sense", progress=lines.append)
