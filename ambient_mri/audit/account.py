@@ -62,13 +62,14 @@ def detections_of(
     return tuple(sorted(found, key=lambda one: (one.p_value, one.pseudonym)))
 
 
-def membership_of(t4: Membership | None) -> MembershipResult | None:
+def membership_of(t4: Membership | None, state: Material) -> MembershipResult | None:
     """T4 beside its p-value."""
     if t4 is None:
         return None
     return MembershipResult(
-        auc=t4.auc, auc_ci95=(t4.auc_low, t4.auc_high), sensitivity_at_1_percent=t4.sensitivity_at_1_percent
-    )
+        auc=t4.auc, auc_ci95=(t4.auc_low, t4.auc_high), sensitivity_at_1_percent=t4.sensitivity_at_1_percent,
+        reference=None if state.reference is None else state.reference.card.title,
+    )  # fmt: skip
 
 
 def quality_of(looks: Quality) -> QualityResult:

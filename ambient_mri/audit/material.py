@@ -53,6 +53,8 @@ class AuditOptions:
         "samples": only what the generator emits; "model": the denoiser too (T4).
     scans
         "measured": the corrupted scans alone; "images": EVALUATION ACCESS to the images behind a simulation.
+    reference
+        A bundle that learned from none of these patients: T4 takes off what it finds hard too.
     """
 
     bundle: Path | None
@@ -62,6 +64,7 @@ class AuditOptions:
     level: str = "quick"
     access: str = "model"
     scans: str = "measured"
+    reference: Path | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -71,6 +74,7 @@ class AuditOptions:
         words += ["--data", self.data, "--out", str(self.out), "--level", self.level]
         words += ["--access", self.access] if self.bundle is not None else []
         words += ["--scans", self.scans] if self.scans != "measured" else []
+        words += ["--reference", str(self.reference)] if self.reference is not None else []
         words += ["--seed", str(self.seed)]
         words += ["--samples", *map(str, self.pictures)] if self.pictures else []
         return shlex.join(words)
@@ -103,6 +107,7 @@ class Material:
     spec: DataSpec
     level: Level
     bundle: Bundle | None
+    reference: Bundle | None
     progress: Progress
     train: Side
     hold: Side
@@ -153,6 +158,7 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     name, level = level_of(options.level)
     spec = load_spec(options.data)
     bundle = None if options.bundle is None else load_bundle(options.bundle, options.device)
+    reference = _reference(options, spec)
     _settle(options, spec)
     progress(f"audit at level {name}: {level}")
     train = open_side(spec, ("train",), options.scans, level.slices, progress)
@@ -194,9 +200,22 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
             )  # fmt: skip
     slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
-        options, spec, level, bundle, progress, train, clean_hold, images, network, len(drawn) - len(kept),
+        options, spec, level, bundle, reference, progress, train, clean_hold, images, network, len(drawn) - len(kept),
         len(across) + len(both_sides), len(twice) - len(across), slices,
     )  # fmt: skip
+
+
+def _reference(options: AuditOptions, spec: DataSpec) -> Bundle | None:
+    """The model that T4 compares with; one that knows the same patients would hide what is looked for."""
+    if options.reference is None:
+        return None
+    reference = load_bundle(options.reference, options.device)
+    if reference.card.data_sha256 == spec.sha256:
+        raise InputError(
+            f"learned from {spec.name} too, so it knows the same patients", where=f"--reference {options.reference}",
+            remedy="Give a model of other patients, or leave --reference out",
+        )  # fmt: skip
+    return reference
 
 
 def _settle(options: AuditOptions, spec: DataSpec) -> None:
@@ -204,6 +223,7 @@ def _settle(options: AuditOptions, spec: DataSpec) -> None:
     identity = {
         "version": ambient_mri.__version__, "level": options.level, "scans": options.scans, "seed": options.seed,
         "data_sha256": spec.sha256, "subject_sha256": subject_sha256(options),
+        "reference_sha256": None if options.reference is None else weights_sha256(options.reference),
     }  # fmt: skip
     path = options.out / "work" / "audit.json"
     text = json.dumps(identity, indent=1, sort_keys=True) + "\n"
@@ -217,8 +237,11 @@ def _settle(options: AuditOptions, spec: DataSpec) -> None:
 def subject_sha256(options: AuditOptions) -> str:
     if options.bundle is None:
         return generator.sha256(options.pictures)
-    weights = options.bundle / "models" / "model.safetensors"
-    with weights.open("rb") as file:
+    return weights_sha256(options.bundle)
+
+
+def weights_sha256(bundle: Path) -> str:
+    with (bundle / "models" / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -67,6 +67,24 @@ def by_patient(log_errors: Array, patients: Sequence[str]) -> Array:
     return np.stack([log_errors[who == name].mean(0) for name in names])
 
 
+def less_difficulty(log_errors: Array, reference: Array) -> Array:
+    """What of patients' log errors a model that saw none of them does not explain, `(patients, levels)`.
+
+    Some patients are hard for every model. At each level the part that is linear in the reference's log errors is
+    taken off (difficulty calibration: Watson et al. 2022, eq. 2, with a fitted slope). Training and hold-out patients
+    are fitted together, so exchangeable patients stay exchangeable and the test stays exact.
+
+    Parameters
+    ----------
+    log_errors, reference
+        `(patients, levels)` of the model and of the reference, training and hold-out pooled, in the same order and
+        under the same draws.
+    """
+    errors, other = log_errors - log_errors.mean(0), reference - reference.mean(0)
+    slope = (errors * other).sum(0) / np.maximum((other**2).sum(0), 1e-12)
+    return np.asarray(errors - slope * other)
+
+
 def membership(
     train: Array, hold: Array, rng: np.random.Generator, *, resamples: int = 2000, permutations: int = 4999
 ) -> Membership:

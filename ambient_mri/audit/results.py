@@ -180,11 +180,12 @@ class Curves(Facts):
 
 
 class Membership(Facts):
-    """T4 in figures; None where the model was not at hand."""
+    """T4 in figures; None where the model was not at hand. `reference`: title of the model compared with."""
 
     auc: float
     auc_ci95: tuple[float, float]
     sensitivity_at_1_percent: float
+    reference: str | None
 
 
 class AuditResult(Facts):

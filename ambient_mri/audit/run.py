@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 import ambient_mri
@@ -15,12 +16,14 @@ from ambient_mri.audit.checks import checks_of, planted_copies
 from ambient_mri.audit.cohort import equal_rows, fingerprint
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
-from ambient_mri.audit.membership import Membership, by_patient, membership, withheld_errors
+from ambient_mri.audit.membership import Membership, by_patient, less_difficulty, membership, withheld_errors
 from ambient_mri.audit.quality import quality, spectrum
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.audit.verdict import verdict
+from ambient_mri.prior.bundle import Bundle
 
+Array = npt.NDArray[np.float64]
 __all__ = ["AuditOptions", "audit"]
 
 
@@ -78,7 +81,7 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         tests=tests,
         detections=account.detections_of(t1.names, joint, salt, t1.compared(), t3.compared()),
         pairs=pairs.summary,
-        membership=account.membership_of(t4),
+        membership=account.membership_of(t4, state),
         duplicates_across=state.across,
         duplicates_within=state.within,
         quality=account.quality_of(looks),
@@ -93,22 +96,32 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
 
 
 def _membership(state: Material, whitening: Whitening) -> Membership:
-    """T4 on the same number of patients of each side, kept in the folder of the audit."""
+    """T4 on the same number of patients of each side, less what the reference, if any, finds hard too."""
     assert state.bundle is not None
+    train, hold = _withheld(state, state.bundle, whitening, "")
+    if state.reference is not None:
+        difficulty = np.concatenate(_withheld(state, state.reference, whitening, "reference-"))
+        rest = less_difficulty(np.concatenate([train, hold]), difficulty)
+        train, hold = rest[: len(train)], rest[len(train) :]
+    return membership(train, hold, state.rng(4))
+
+
+def _withheld(state: Material, bundle: Bundle, whitening: Whitening, which: str) -> list[Array]:
+    """Log errors of training and hold-out patients, kept in the folder of the audit."""
     tables = []
     for side, name in zip(state.sides, ("train", "hold"), strict=True):
-        path = state.options.out / "work" / f"withheld-{name}.npy"
+        path = state.options.out / "work" / f"withheld-{which}{name}.npy"
         rows = equal_rows(side, state.slices, state.level.membership_patients)
         if path.exists():
             errors = np.load(path, allow_pickle=False)
         else:
-            state.progress(f"predicting withheld measurements of {len(rows)} slices ({name})")
+            state.progress(f"predicting withheld measurements of {len(rows)} slices ({which}{name})")
             errors = withheld_errors(
-                state.bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
+                bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
                 state.spec.further(), whitening, state.level.noise_levels, seed=state.options.seed,
                 draws=state.level.draws,
             )  # fmt: skip
             with files.replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, errors, allow_pickle=False)
         tables.append(by_patient(errors, [side.patients[row] for row in rows]))
-    return membership(tables[0], tables[1], state.rng(4))
+    return tables

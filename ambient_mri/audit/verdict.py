@@ -50,8 +50,12 @@ def verdict(
         who = f"{named} training patients are named at a false discovery rate of {q:.0%}. " if named else (
             f"No single patient can be named at a false discovery rate of {q:.0%}. "
         )  # fmt: skip
+        opening = "The generator gives away training patients." if strongest.name != "T4" else (
+            "The model knows its training patients better than others: whoever holds it and a scan can tell something "
+            "about whether that patient was among them."
+        )  # fmt: skip
         return Verdict("DETECTED", (
-            f"The generator gives away training patients. {who}Smallest p-value: {strongest.p_holm:.2g} "
+            f"{opening} {who}Smallest p-value: {strongest.p_holm:.2g} "
             f"({strongest.title}; adjusted for {len(tests)} tests).",
             "Samples of this model, and the model itself, should be treated as personal data of the training "
             "patients until shown otherwise.",

@@ -41,6 +41,8 @@ def add(commands: Commands) -> None:
     add.add_argument("--scans", choices=("measured", "images"), default="measured", help=scans)
     pictures = "pictures of another generator: PNG, JPEG, NPY, NIfTI, folders; no bundle needed"
     add.add_argument("--samples", type=Path, nargs="+", default=(), metavar="FILE", help=pictures)
+    reference = "a bundle that learned from none of these patients: T4 takes off what it finds hard too"
+    add.add_argument("--reference", metavar="BUNDLE", help=reference)
     common(add)
 
 
@@ -66,6 +68,7 @@ def audit(arguments: argparse.Namespace) -> int:
         level=arguments.level,
         access=arguments.access if arguments.subject else "samples",
         scans=arguments.scans,
+        reference=None if arguments.reference is None else located(arguments.reference),
         seed=arguments.seed,
         device=device(arguments.device),
     )

@@ -222,6 +222,9 @@ def _recovery(result: AuditResult) -> list[str]:
         [Line("G(σ), 95 %", curves.levels, curves.gap, curves.gap_low, curves.gap_high)],
         logarithmic=True, zero=True,
     )  # fmt: skip
+    beside = "" if member.reference is None else (
+        f" What {escape(member.reference)}, which knows none of these patients, finds hard too was taken off."
+    )  # fmt: skip
     return [
         "<h2>T4: are withheld measurements of training patients predicted better?</h2>",
         chart,
@@ -230,7 +233,7 @@ def _recovery(result: AuditResult) -> list[str]:
         f"patient with probability {member.auc:.2f} ({member.auc_ci95[0]:.2f} to {member.auc_ci95[1]:.2f}; .5 is "
         f"chance); "
         f"{percent(member.sensitivity_at_1_percent)} of training patients are recovered better than all but 1 % of the "
-        "hold-out.</p>",
+        f"hold-out.{beside}</p>",
     ]
 
 

@@ -25,7 +25,7 @@ def example(verdict: str = "DETECTED", *, access: str = "model") -> AuditResult:
                    p_raw=1e-4, p_holm=3e-4, n_units=80)
         for name in ("T1", "T3", "T4")[: 3 if access == "model" else 2]
     ]  # fmt: skip
-    member = Membership(auc=0.8, auc_ci95=(0.7, 0.9), sensitivity_at_1_percent=0.2) if access == "model" else None
+    t4 = Membership(auc=0.8, auc_ci95=(0.7, 0.9), sensitivity_at_1_percent=0.2, reference="Other <b>")
     curve = (0.5, 1.0) if access == "model" else ()
     return AuditResult(
         version="0", verdict=verdict, sentences=("First <sentence>.", "Second."),
@@ -40,7 +40,7 @@ def example(verdict: str = "DETECTED", *, access: str = "model") -> AuditResult:
         detections=(Detection(pseudonym="P-01234567", tests=("T1",), p_value=0.02),),
         pairs=Pairs(threshold=0.6, rate=0.005, flagged_samples=4, flagged_patients=3, expected_patients=1.0,
                     carlini_smallest=(0.7, 0.9)),
-        membership=member, duplicates_across=0, duplicates_within=2,
+        membership=t4 if access == "model" else None, duplicates_across=0, duplicates_within=2,
         quality=QualityResult(realistic=0.9, detail=0.95, adequate=True),
         limits=Limits(samples=200, recall=0.97, least_patients=6, least_named=10, rate=0.02, copies_at_most=0.015),
         curves=Curves(t1_train=(0.1, 0.2, 0.9), t1_hold=(0.1, 0.2, 0.3), t3_train=(0.1, 0.5), t3_hold=(0.1, 0.2),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ambient_mri.audit.membership import auc, by_patient, membership, withheld_errors
+from ambient_mri.audit.membership import auc, by_patient, less_difficulty, membership, withheld_errors
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.corruption import FurtherCorruption
 from ambient_mri.data.cohort import subject
@@ -34,6 +34,24 @@ def test_level_under_the_null_and_power() -> None:
         found.append(membership(train - 1, hold, rng, resamples=2, permutations=199).p_value)
     assert 0.02 <= np.mean(np.array(null) <= 0.05) <= 0.08
     assert np.mean(np.array(found) <= 0.05) > 0.7
+
+
+def test_a_reference_that_shares_what_is_hard_adds_power_and_no_false_alarms() -> None:
+    rng = np.random.default_rng(5)
+    alone, beside, null = [], [], []
+    for _ in range(150):
+        hard = rng.standard_normal((60, 1))  # the same patients are hard for every model
+        model, reference = (slope * hard + 0.3 * rng.standard_normal((60, 2)) for slope in (1.0, 0.7))
+        member = model - 0.25 * (np.arange(60) < 30)[:, None]
+
+        def p_value(errors: np.ndarray) -> float:
+            return membership(errors[:30], errors[30:], rng, resamples=2, permutations=199).p_value
+
+        alone.append(p_value(member))
+        beside.append(p_value(less_difficulty(member, reference)))
+        null.append(p_value(less_difficulty(model, reference)))
+    assert 0.02 <= np.mean(np.array(null) <= 0.05) <= 0.09
+    assert np.mean(np.array(beside) <= 0.05) > np.mean(np.array(alone) <= 0.05) + 0.3
 
 
 def test_interval_covers_the_true_gap() -> None:

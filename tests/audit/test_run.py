@@ -58,7 +58,8 @@ def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
 ) -> None:
     monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, 16, 3, (0.5,), 6, 1, 6))
     out = tmp_path / "audit"
-    command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(out), "--seed", "1"]
+    command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(out), "--reference", "brain_flair_64"]
+    command += ["--seed", "1"]
     assert main(command) == 0
     said = capsys.readouterr()
     kept = {name: (out / name).read_bytes() for name in ("audit.json", "report.html", "annex.html", "annex_key.csv")}
@@ -66,6 +67,9 @@ def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
     jsonschema.validate(document, json.loads(SCHEMA.read_text("utf-8")))
     assert [test["name"] for test in document["tests"]] == ["T1", "T3", "T4"]
     assert document["data"]["simulated"]
+    assert "FLAIR" in document["membership"]["reference"]
+    assert np.load(out / "work" / "withheld-reference-hold.npy").shape == (6, 1)
+    assert "brain_flair_64 --seed 1" in document["command"]
     assert "of 52 samples" in said.err
     assert "copied patients make the patient test significant" in said.err  # the power, before the run
     for name in ("audit.json", "report.html"):
@@ -86,6 +90,14 @@ def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
         main(["audit", "compare", str(out / "audit.json"), str(out / "audit.json"), "--out", str(out / "c.html")]) == 0
     )
     assert "| verdict |" in capsys.readouterr().out
+
+
+def test_a_reference_that_knows_the_same_patients_is_refused(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(tmp_path / "audit")]
+    assert main([*command, "--reference", str(tiny_bundle)]) == 2
+    assert "learned from brain_demo too" in capsys.readouterr().err
 
 
 def _audited(spec: Path, tmp_path: Path, scans: str, copied: bool) -> dict[str, Any]:
