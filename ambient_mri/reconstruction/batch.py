@@ -203,8 +203,9 @@ def _elsewhere(
             pace.arrived(case.pixels, worked=False)
             yield case, entry
     if left:
-        with connected(address, progress) as client:
-            for case, outcome in spread(client, partial(_on_worker, asked, str(job.settings["bundle_sha256"])), left):
+        work = partial(_on_worker, asked, str(job.settings["bundle_sha256"]))
+        with connected(address) as cluster:
+            for case, outcome in spread(cluster, work, left, progress):
                 pace.arrived(case.pixels, worked=not isinstance(outcome, Failure))
                 yield case, outcome
 

@@ -7,8 +7,10 @@ trusts everybody who can reach its ports: keep it inside a network that you trus
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.manifest import Entry, Failure
 
-TIMEOUT_S = 60
+TIMEOUT_S = 60.0
+POLL_S = 10.0
 
 
 class SlurmProfile(BaseModel):
@@ -34,6 +37,8 @@ class SlurmProfile(BaseModel):
         Of a job, as Slurm writes them ("16GB", "08:00:00").
     directives
         Further lines behind #SBATCH, e.g. "--gpus=1".
+    patience
+        Minutes without any worker, such as while the queue is long, after which the batch gives up.
     interface
         Network interface by which workers reach this machine, e.g. "ib0".
     logs
@@ -48,6 +53,7 @@ class SlurmProfile(BaseModel):
     walltime: str = "08:00:00"
     queue: str | None = None
     account: str | None = None
+    patience: float = Field(240, gt=0)
     directives: tuple[str, ...] = ()
     interface: str | None = None
     logs: Path | None = None
@@ -76,9 +82,18 @@ def load_profile(path: Path) -> SlurmProfile:
                          remedy=f"Valid keys: {', '.join(valid)}") from None  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A client of Dask's scheduler, and for how many seconds a batch waits when there is no worker."""
+
+    client: Any
+    patience_s: float
+    remedy: str
+
+
 @contextmanager
-def connected(address: str, progress: Callable[[str], None]) -> Iterator[Any]:
-    """A client of Dask's scheduler.
+def connected(address: str) -> Iterator[Cluster]:
+    """A cluster by its address.
 
     Parameters
     ----------
@@ -100,22 +115,16 @@ def connected(address: str, progress: Callable[[str], None]) -> Iterator[Any]:
     except ModuleNotFoundError:
         raise InputError("a cluster needs Dask", remedy="Install ambient-mri[cluster]") from None
     if kind == "slurm":
-        with _slurm(load_profile(Path(rest))) as cluster, Client(cluster, set_as_default=False) as client:
-            progress("jobs submitted to Slurm, waiting for the first worker")
-            client.wait_for_workers(1)
-            yield client
+        profile = load_profile(Path(rest))
+        with _slurm(profile) as jobs, Client(jobs, set_as_default=False) as client:
+            yield Cluster(client, 60 * profile.patience, "See squeue, or raise `patience` of the profile")
         return
     try:
         client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError):
         raise InputError("no scheduler answers", where=address, remedy="Start one: dask scheduler") from None
     with client:
-        try:
-            client.wait_for_workers(1, timeout=TIMEOUT_S)
-        except TimeoutError:
-            raise InputError(f"no worker within {TIMEOUT_S} s", where=address,
-                             remedy=f"Start some: dask worker {address} --nthreads 1") from None  # fmt: skip
-        yield client
+        yield Cluster(client, TIMEOUT_S, f"Start some: dask worker {address} --nthreads 1")
 
 
 @contextmanager
@@ -138,7 +147,7 @@ def _slurm(profile: SlurmProfile) -> Iterator[Any]:
 
 
 def spread(
-    client: Any, work: Callable[[Case], Entry | Failure], cases: Sequence[Case]
+    cluster: Cluster, work: Callable[[Case], Entry | Failure], cases: Sequence[Case], progress: Callable[[str], None]
 ) -> Iterator[tuple[Case, Entry | Failure]]:
     """What `work` makes of each case, on the workers, in the order in which they are done.
 
@@ -150,14 +159,16 @@ def spread(
     Raises
     ------
     InputError
-        If the cluster goes away, or what `work` raised cannot be repaired by another worker.
+        If the cluster goes away or has had no worker for too long, or what `work` raised cannot be repaired by another
+        worker.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
 
+    client = cluster.client
     futures = {client.submit(work, case, key=f"{case.name}-{number}", pure=False): case
                for number, case in enumerate(cases)}  # fmt: skip
     try:
-        for future in as_completed(list(futures), loop=client.loop):
+        for future in _finished(cluster, set(futures), progress):
             case = futures.pop(future)
             try:
                 outcome = future.result()
@@ -175,6 +186,30 @@ def spread(
             yield case, outcome
     finally:
         client.cancel(list(futures))
+
+
+def _finished(cluster: Cluster, futures: set[Any], progress: Callable[[str], None]) -> Iterator[Any]:
+    """Futures as they are done. Dask itself waits without a word, and without end, when no worker is left."""
+    from distributed import wait
+
+    seen, told = time.monotonic(), 0.0
+    while futures:
+        try:
+            with cluster.client.as_current():
+                done = wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        if done or cluster.client.scheduler_info()["workers"]:
+            seen, told = time.monotonic(), 0.0
+        waited = time.monotonic() - seen
+        if waited > 2 * told:
+            progress(f"no worker yet, waiting for {waited:.0f} s; giving up after {cluster.patience_s / 60:.0f} min")
+            told = waited
+        if waited > cluster.patience_s:
+            raise InputError(f"no worker for {waited / 60:.0f} min", where="--cluster",
+                             remedy=f"{cluster.remedy}; the same command goes on")  # fmt: skip
+        yield from done
+        futures -= done
 
 
 def local_device(name: str) -> str:

@@ -106,6 +106,35 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
     assert all(result.skipped for result in here.value.done), "with or without a cluster, one manifest"
 
 
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_said_and_given_up(
+    scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "POLL_S", 0.2)
+    monkeypatch.setattr(cluster, "TIMEOUT_S", 3.0)
+    out, lines = tmp_path / "out", list[str]()
+    with _scheduler(tmp_path) as address:
+        with _program(_worker(address)) as only:
+            with distributed.Client(address, set_as_default=False) as client:
+                client.wait_for_workers(1)
+
+            def progress(line: str) -> None:
+                lines.append(line)
+                if line.startswith("3/"):
+                    only.send_signal(signal.SIGKILL)
+
+            with pytest.raises(InputError, match=r"no worker for 0 min.*dask worker tcp://.*the same command goes on"):
+                reconstruct(None, scans, out, method="zero-filled", cluster=address, progress=progress)
+        assert any(line.startswith("no worker yet") for line in lines)
+        done = json.loads((out / "manifest.json").read_text())["files"]
+        assert 3 <= len(done) < CASES - 1, "what was done is kept"
+        monkeypatch.setattr(cluster, "TIMEOUT_S", 60.0)
+        with _program(_worker(address)), pytest.raises(PartlyDone) as caught:
+            reconstruct(None, scans, out, method="zero-filled", cluster=address)
+        assert sum(result.skipped for result in caught.value.done) == len(done)
+        assert len(caught.value.done) == CASES - 1
+
+
 SBATCH = """#!/bin/sh
 grep '^#SBATCH' "$1" > {folder}/asked.txt
 cp "$1" {folder}/job.sh  # as sbatch does: the script is gone once it has been submitted
@@ -141,7 +170,7 @@ def test_slurm_jobs_are_workers(scans: list[Path], tmp_path: Path, monkeypatch: 
 
 def test_addresses_and_profiles_that_cannot_be_used_are_refused(tmp_path: Path, scans: list[Path]) -> None:
     for address in ("host:8786", "tcp:", "local"):
-        with pytest.raises(InputError, match="is no cluster"), cluster.connected(address, print):
+        with pytest.raises(InputError, match="is no cluster"), cluster.connected(address):
             pass
     profile = tmp_path / "night.yaml"
     with pytest.raises(InputError, match="cannot be read"):
