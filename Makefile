@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= $(shell nproc)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd,pacs,cluster,completion]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd,pacs,cluster,completion,tracking]'
 	touch $@
 
 demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, evaluate, audit

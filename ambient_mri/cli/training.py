@@ -36,6 +36,8 @@ def add(commands: Commands) -> None:
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: %(default)s"
     )
     add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    where = "keep the figures as an MLflow run too: http://server:5000 or sqlite:///runs.db"
+    add.add_argument("--mlflow", metavar="URI", help=where)
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
     common(add)
 
@@ -83,6 +85,7 @@ def train(arguments: argparse.Namespace) -> int:
         init=arguments.init,
         device=device(arguments.device),
         method=arguments.method,
+        mlflow=arguments.mlflow,
     )
     if arguments.dry_run:
         print("\n".join(dry_run(options)))

@@ -1,4 +1,4 @@
-"""What a training shows of itself: log lines, TensorBoard, validation without ground truth, pictures."""
+"""What a training shows of itself: log lines, TensorBoard and MLflow, validation without ground truth, pictures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.objective import withheld_error
 from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.prior.steps import stream
+from ambient_mri.prior.tracking import Tracking
 
 logger = logging.getLogger("ambient_mri.training")
 
@@ -58,10 +59,14 @@ def summarise(error: Tensor, energy: Tensor, step: int) -> Summary:
 class Monitor:
     """Watches one training from one process; writes into its folder."""
 
-    def __init__(self, folder: Path, spec: DataSpec, scans: Scans, seed: int, preview: Preview | None = None) -> None:
+    def __init__(
+        self, folder: Path, spec: DataSpec, scans: Scans, seed: int, preview: Preview | None = None,
+        tracking: Tracking | None = None,
+    ) -> None:  # fmt: skip
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder, self.seed, self.law, self.preview = folder, seed, scans.further(), preview
+        self.tracking = tracking
         held_out = open_scans(spec, "validation", limit=SCANS)
         chosen = held_out if len(held_out) else scans
         count = min(len(chosen), SCANS)
@@ -127,10 +132,14 @@ class Monitor:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOG).open("a") as file:
             file.write(json.dumps(entry) + "\n")
+        if self.tracking is not None:
+            self.tracking.record(entry)
 
     def close(self) -> None:
         """Flush the logs."""
         self.writer.close()
+        if self.tracking is not None:
+            self.tracking.close()
 
 
 def _duration(seconds: float) -> str:

@@ -30,6 +30,7 @@ from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import Batches, Draw, draw, stream
 from ambient_mri.prior.symmetry import move
+from ambient_mri.prior.tracking import Tracking
 
 logger = logging.getLogger("ambient_mri.training")
 
@@ -60,6 +61,8 @@ class TrainOptions:
         "ambient"; for comparison only: "ssdu" (the same cascade as a self-supervised unrolled network: every draw at
         σ_y, judged on what D hid; Yaman et al. 2020, weighted as in Millard and Chiew 2023), "naive" (D absent),
         "unweighted" (no inverse-probability weights) and "ambientgan" (a generator, see `prior.ambientgan`).
+    mlflow
+        Where MLflow keeps runs, if this is to be one of them.
     """
 
     data: str
@@ -72,6 +75,7 @@ class TrainOptions:
     init: Path | None = None
     device: str = "cpu"
     method: str = "ambient"
+    mlflow: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,12 @@ def train(options: TrainOptions, preview: Preview | None = None) -> Path:
         logger.info("resumed at step %d after %.1f minutes", learner.step, learner.seconds / 60)
     if process.world > 1:
         learner.network = nn.parallel.DistributedDataParallel(learner.network)
-    monitor = Monitor(options.out, spec, scans, options.seed, preview) if process.rank == 0 else None
+    monitor = None
+    if process.rank == 0:
+        tracking = None
+        if options.mlflow is not None:
+            tracking = Tracking(options.mlflow, options.out.name, _identity(options, spec))
+        monitor = Monitor(options.out, spec, scans, options.seed, preview, tracking)
     _run(options, learner, scans, process, monitor)
     bundle = options.out / "bundle"
     if monitor is not None:
@@ -229,6 +238,8 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
         optimizer=learner.optimisers[-1], loss_function=lambda *_: None, epoch_length=VALIDATION_STEPS,
         iteration_update=update, decollate=False,
     )  # fmt: skip
+    if monitor is not None and monitor.tracking is not None:
+        trainer.add_event_handler(Events.STARTED, monitor.tracking.start)
     for handler in (*handlers, finished):
         trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
     logging.getLogger("ignite").setLevel(logging.ERROR)
