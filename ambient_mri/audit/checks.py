@@ -35,7 +35,7 @@ def checks_of(state: Material, t1: scoring.Scores, limits: power.Sensitivity, do
     rows = [equal_rows(side, state.slices) for side in state.sides]
     of_train, of_hold = (features[own] for features, own in zip((train, hold), rows, strict=True))
     between = (between_patients(of_train, of_hold, state.slices), between_patients(of_hold, of_hold, state.slices))
-    found = [
+    return [
         gates.told_apart(
             gates.patient_means(train, state.train.patients), gates.patient_means(hold, state.hold.patients),
             state.rng(1),
@@ -45,7 +45,6 @@ def checks_of(state: Material, t1: scoring.Scores, limits: power.Sensitivity, do
         gates.planted(*planting.recall(doses)),
         _positive_control(state, limits),
     ]  # fmt: skip
-    return [GateResult(**vars(gate)) for gate in found]
 
 
 def between_patients(rows: Features, columns: Features, slices: int) -> Array:
@@ -54,7 +53,7 @@ def between_patients(rows: Features, columns: Features, slices: int) -> Array:
     return np.asarray(np.stack(largest).reshape(len(largest), -1, slices).max(2), np.float64)
 
 
-def _positive_control(state: Material, limits: power.Sensitivity) -> gates.Gate:
+def _positive_control(state: Material, limits: power.Sensitivity) -> GateResult:
     """T1 on the samples after copies of a few training patients, lightly turned and noisy, were hidden among them."""
     names = list(dict.fromkeys(state.train.patients))
     copied = min(2 * (limits.least_patients or len(names)), len(names))

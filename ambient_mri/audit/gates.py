@@ -7,8 +7,6 @@ missed copies (planted, positive control): if one fails, silence says nothing, b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.membership import auc
 from ambient_mri.audit.multiplicity import clopper_pearson
+from ambient_mri.audit.results import GateResult
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.05
@@ -24,36 +23,15 @@ SPLITS, GATE_LEVEL = 20, 0.01
 RECALL = 0.95
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One check.
-
-    Parameters
-    ----------
-    statistic, low, high
-        What was measured and its interval.
-    requirement
-        What had to hold, for people.
-    guards
-        Against which error: a finding where there is nothing, or silence where there are copies.
-    """
-
-    name: str
-    passed: bool
-    statistic: float
-    low: float
-    high: float
-    requirement: str
-    guards: Literal["false alarms", "missed copies"] = "false alarms"
-
-
 def patient_means(features: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
     """Mean feature vector of every patient, in the order of their first slice."""
     names, who = list(dict.fromkeys(patients)), np.asarray(patients)
     return np.stack([features[who == name].mean(0) for name in names]).astype(np.float64)
 
 
-def told_apart(train: Array, hold: Array, rng: np.random.Generator, *, folds: int = 5, permutations: int = 400) -> Gate:
+def told_apart(
+    train: Array, hold: Array, rng: np.random.Generator, *, folds: int = 5, permutations: int = 400
+) -> GateResult:
     """Can training and hold-out patients be told apart without any generator? Then they are not exchangeable.
 
     A ridge classifier on patients' mean features, scored on patients it did not see. The interval is that of 98 % of
@@ -81,13 +59,13 @@ def told_apart(train: Array, hold: Array, rng: np.random.Generator, *, folds: in
     observed = score(labels)
     null = np.array([score(rng.permutation(labels)) for _ in range(permutations)])
     low, high = observed - np.quantile(null, [0.99, 0.01]) + 0.5
-    return Gate(
-        "training and hold-out patients cannot be told apart without the generator", bool(low <= 0.5), observed,
-        float(low), float(high), "AUC interval covers .5 or lies below",
+    return GateResult(
+        name="training and hold-out patients cannot be told apart without the generator", passed=bool(low <= 0.5),
+        statistic=observed, low=float(low), high=float(high), requirement="AUC interval covers .5 or lies below",
     )  # fmt: skip
 
 
-def placebo(hold: Array, rng: np.random.Generator) -> Gate:
+def placebo(hold: Array, rng: np.random.Generator) -> GateResult:
     """One half of the hold-out patients in the role of training patients: nobody copied them.
 
     Parameters
@@ -102,7 +80,7 @@ def placebo(hold: Array, rng: np.random.Generator) -> Gate:
     return _no_alarm("placebo: hold-out patients against each other", p_values)
 
 
-def posing(train_by_patient: Array, hold_by_patient: Array, rng: np.random.Generator) -> Gate:
+def posing(train_by_patient: Array, hold_by_patient: Array, rng: np.random.Generator) -> GateResult:
     """Half of the hold-out patients in the role of samples: they copy nobody, unless a patient is on both sides.
 
     Parameters
@@ -119,7 +97,7 @@ def posing(train_by_patient: Array, hold_by_patient: Array, rng: np.random.Gener
     return _no_alarm("hold-out slices in the role of samples", p_values)
 
 
-def _no_alarm(name: str, p_values: Sequence[float]) -> Gate:
+def _no_alarm(name: str, p_values: Sequence[float]) -> GateResult:
     """Twice the median of p-values is a p-value, however they depend on each other (Rüger 1978).
 
     The splits share a cohort, so the share of them that rejects may be far from the nominal one by chance alone.
@@ -128,20 +106,23 @@ def _no_alarm(name: str, p_values: Sequence[float]) -> Gate:
     low, high = clopper_pearson(hits, len(p_values))
     combined = min(2 * float(np.median(p_values)), 1.0)
     requirement = f"share of {len(p_values)} splits that reject at {LEVEL:g}; all together p ≥ {GATE_LEVEL:g}"
-    return Gate(name, combined >= GATE_LEVEL, hits / len(p_values), low, high, requirement)
+    return GateResult(name=name, passed=combined >= GATE_LEVEL, statistic=hits / len(p_values), low=low, high=high,
+                      requirement=requirement)  # fmt: skip
 
 
-def planted(found: int, copies: int) -> Gate:
+def planted(found: int, copies: int) -> GateResult:
     """Exact and mildly changed copies of training slices are recognised."""
     low, high = clopper_pearson(found, copies)
     share = found / max(copies, 1)
     name = "planted copies (exact, rotated, flipped, shifted, gamma, blurred, noisy) are recognised"
-    return Gate(name, share >= RECALL, share, low, high, f"recall of at least {RECALL:.0%}", "missed copies")
+    return GateResult(name=name, passed=share >= RECALL, statistic=share, low=low, high=high,
+                      requirement=f"recall of at least {RECALL:.0%}", guards="missed copies")  # fmt: skip
 
 
-def positive_control(p_value: float, copied: int) -> Gate:
+def positive_control(p_value: float, copied: int) -> GateResult:
     """Samples among which copies of `copied` training patients were hidden have to be detected by T1."""
-    return Gate(
-        f"a generator that copies {copied} patients is detected", p_value < LEVEL, p_value, p_value, p_value,
-        f"p < {LEVEL:g} with copies hidden among the samples", "missed copies",
+    return GateResult(
+        name=f"a generator that copies {copied} patients is detected", passed=p_value < LEVEL, statistic=p_value,
+        low=p_value, high=p_value, requirement=f"p < {LEVEL:g} with copies hidden among the samples",
+        guards="missed copies",
     )  # fmt: skip

@@ -60,7 +60,17 @@ class Data(Facts):
 
 
 class GateResult(Facts):
-    """One check of the audit itself; see `audit.gates`."""
+    """One check of the audit itself; see `audit.gates`.
+
+    Parameters
+    ----------
+    statistic, low, high
+        What was measured and its interval.
+    requirement
+        What had to hold, for people.
+    guards
+        Against which error: a finding where there is nothing, or silence where there are copies.
+    """
 
     name: str
     passed: bool
