@@ -2,8 +2,10 @@
 
     python pipelines/shipped_model.py brain_flair_64 --data brain_bids --steps 1500 --out runs/brain_flair_64
 
-Patients of the validation and test parts, the hold-out of the audit, stay out of the training. Run it again after an
-interruption: it goes on. The folder of a model holds weights in half precision, its card, results.md and audit.md.
+`--init MODEL` starts from the weights of another one: the model of a smaller matrix, or the same one to train
+it longer. Patients of the validation and test parts, the hold-out of the audit, stay out of the training. Run it again
+after an interruption: it goes on. The folder of a model holds weights in half precision, its card, results.md and
+audit.md.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ambient_mri import files
 from ambient_mri.audit.run import AuditOptions, audit
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.prior.shipped import ship
+from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.report import audit_text, evaluation_markdown, evaluation_page, write_audit
@@ -30,7 +32,7 @@ def made(given: argparse.Namespace) -> Path:
         print(line, file=sys.stderr, flush=True)
 
     spec = load_spec(given.data)
-    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed)
+    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed, init=given.init)
     bundle = train(options, preview)
     evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, progress=say)
     files.write(given.out / "evaluation.json", evaluation.to_json())
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     for option, kind in {"minutes": float, "steps": int, "limit": int}.items():
         parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
+    parser.add_argument("--init", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
     for option, default in {"preset": "small", "level": "standard", "seed": 0}.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
