@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption, Mixture
-from ambient_mri.data.acquired import MeasuredVolume, matrix
-from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images
-from ambient_mri.data.readers import SliceRecord, fastmri, images, nifti
-from ambient_mri.data.simulation import SimulatedScan, simulate_scan, stream
+from ambient_mri.data.facts import FastMRI
+from ambient_mri.data.readers import SliceRecord
+from ambient_mri.data.slices import law, measure, root_sum_of_squares, simulated, volume_of
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import PARTS, Part, parts
 from ambient_mri.errors import InputError
-from ambient_mri.fourier import ifft2c
 from ambient_mri.measurement import Measurement
-from ambient_mri.patterns import EmpiricalLines, Pattern
+from ambient_mri.patterns import Pattern
 
 CACHE_BYTES = 2**30
 """Measurements kept in memory for each `Scans`; the least recently used are dropped beyond it."""
-OPEN_VOLUMES = 16
 
 
 class Scans:
@@ -44,7 +38,7 @@ class Scans:
 
     def __getitem__(self, index: int) -> Measurement:
         record = self.records[index]
-        return self._recent.get(record, lambda: _measure(self.spec, record, None))
+        return self._recent.get(record, lambda: measure(self.spec, record, None))
 
     def __iter__(self) -> Iterator[Measurement]:
         return (self[i] for i in range(len(self)))
@@ -65,13 +59,13 @@ class Scans:
 
     def pattern(self) -> Pattern:
         """The law of A: the spec's, or the line frequencies over the training files (`from_files`)."""
-        laws = tuple(_law(one) for one in self.spec.components())
+        laws = tuple(law(one) for one in self.spec.components())
         return laws[0] if self.spec.mixture is None else Mixture(laws, self._weights)
 
     def further(self) -> FurtherLaw:
         """The law of D."""
         specs = self.spec.components()
-        laws = tuple(FurtherCorruption(_law(one), one.acquisition.further.keep) for one in specs)
+        laws = tuple(FurtherCorruption(law(one), one.acquisition.further.keep) for one in specs)
         return laws[0] if self.spec.mixture is None else MixedCorruption(laws, self._weights)
 
     @property
@@ -98,9 +92,9 @@ class EvaluationScans:
         record = self.records[index]
         spec = self.spec.components()[record.component]
         if isinstance(spec.source, FastMRI):
-            measurement = _measure(self.spec, record, self._pattern)
-            return measurement, _root_sum_of_squares(spec, record) / measurement.scale.reshape(1, 1, 1, 1)
-        scan = _simulated(spec, record, self._pattern)
+            measurement = measure(self.spec, record, self._pattern)
+            return measurement, root_sum_of_squares(spec, record) / measurement.scale.reshape(1, 1, 1, 1)
+        scan = simulated(spec, record, self._pattern)
         return scan.measurement, scan.truth
 
     def __iter__(self) -> Iterator[tuple[Measurement, Tensor]]:
@@ -157,7 +151,7 @@ def open_evaluation(
     for k, one in enumerate(spec.components()):
         files = {record.path for record in records if record.component == k and isinstance(one.source, FastMRI)}
         for path in sorted(path for path in files if path is not None):
-            if _volume(path).mask is not None:
+            if volume_of(path).mask is not None:
                 raise InputError(
                     "the scan was undersampled when it was acquired: there is no truth to evaluate against",
                     where=str(path),
@@ -195,119 +189,3 @@ def _part(split: str) -> Part:
         if split == part:
             return part
     raise InputError(f"no part is called {split!r}", where="split", remedy=f"Choose one of {', '.join(PARTS)}")
-
-
-def _measure(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> Measurement:
-    """What was measured of a slice. A simulated scan's image ends here."""
-    one = spec.components()[record.component]
-    if isinstance(one.source, FastMRI):
-        assert record.path is not None
-        volume = _measured_volume(one, record.path, pattern)  # type: ignore[arg-type] # laws are frozen dataclasses
-        measured = volume[record.index]
-    else:
-        measured = _simulated(one, record, pattern).measurement
-    return measured if spec.mixture is None else replace(measured, component=(record.component,))
-
-
-def _simulated(spec: DataSpec, record: SliceRecord, pattern: Pattern | None) -> SimulatedScan:
-    image, affine = magnitude_image(spec, record)
-    acquisition = spec.simulation(pattern)
-    return simulate_scan(image, acquisition, record.scan_id, volume_id=record.volume_id, affine=affine)
-
-
-def magnitude_image(spec: DataSpec, record: SliceRecord) -> tuple[Tensor, Tensor | None]:
-    """EVALUATION AND SIMULATION ONLY: the magnitude image `(y, x)` that a scan is simulated from, and its affine."""
-    where = f"{record.path} slice {record.index}"
-    match spec.source:
-        case BrainDemo(slices=slices, image_size=size, contrast=contrast, seed=seed):
-            from ambient_mri.data.cohort import subject
-
-            made = subject(
-                int(record.volume_id.removeprefix("demo-")), seed=seed, size=size, slices=slices,
-                contrast=None if contrast == "mixed" else contrast,
-            )  # fmt: skip
-            affine = made.affine.clone()
-            affine[:3, 3] += record.index * affine[:3, 2]
-            return made.images[record.index], affine
-        case Bids(image_size=size):
-            assert record.path is not None
-            image, placed = nifti.read_slice(record.path, record.index)
-            affine = nifti.resized_affine(placed, (image.shape[0], image.shape[1]), size).float()
-            return images.resized(image, size, where), affine
-        case Images(image_size=size):
-            assert record.path is not None
-            return images.resized(images.read_slice(record.path, record.index), size, where), None
-    raise TypeError(f"{spec.source.kind} holds no images")
-
-
-@lru_cache(maxsize=OPEN_VOLUMES)
-def _volume(path: Path) -> fastmri.Volume:
-    return fastmri.open_volume(path)
-
-
-@lru_cache(maxsize=OPEN_VOLUMES)
-def _measured_volume(spec: DataSpec, path: Path, pattern: Pattern | None) -> MeasuredVolume:
-    """A file through its own mask, or through one of the law's that its name alone determines."""
-    source, volume = spec.source, _volume(path)
-    assert isinstance(source, FastMRI)
-    if spec.acquisition.coils is not None and volume.shape[1] != spec.acquisition.coils:
-        raise InputError(f"{volume.shape[1]} coils, but the spec states {spec.acquisition.coils}", where=str(path))
-    if volume.mask is not None and spec.acquisition.pattern.kind == "fully_sampled":
-        raise InputError(
-            "the scan was undersampled when it was acquired, but the spec says fully_sampled", where=str(path),
-            remedy="State its law, or from_files",
-        )  # fmt: skip
-    law = _law(spec) if pattern is None else pattern
-    shape = matrix(volume, source.remove_oversampling, source.crop_kspace)[1]
-    if volume.mask is not None:
-        mask = None
-    elif spec.acquisition.pattern.kind == "from_files" and pattern is None:
-        raise InputError(
-            "the file has no mask, but the spec says from_files", where=str(path), remedy="State the law in the spec"
-        )
-    else:
-        mask = law.draw(shape, stream(path.stem, "mask"))
-    return MeasuredVolume(
-        volume,
-        mask,
-        probability=law.probability(shape),
-        stated_noise_std=spec.acquisition.noise_std,
-        remove_oversampling=source.remove_oversampling,
-        crop_kspace=source.crop_kspace,
-    )
-
-
-@lru_cache(maxsize=8)
-def _law(spec: DataSpec) -> Pattern:
-    if spec.acquisition.pattern.kind != "from_files":
-        return spec.pattern()
-    source = spec.source
-    assert isinstance(source, FastMRI)
-    paths = [path for path in dict.fromkeys(record.path for record in parts(spec)["train"]) if path is not None]
-    volumes = [MeasuredVolume(_volume(path), remove_oversampling=source.remove_oversampling,
-                              crop_kspace=source.crop_kspace) for path in paths]  # fmt: skip
-    for measured in volumes:
-        if measured.mask.shape != (1, volumes[0].matrix[1]):
-            raise InputError(
-                f"a mask of {tuple(measured.mask.shape)}, others have {volumes[0].matrix[1]} lines",
-                where=str(measured.volume.path),
-                remedy="Frequencies need line masks of one length: set source.crop_kspace, or state the law",
-            )
-    return EmpiricalLines.of(torch.stack([measured.mask for measured in volumes]))
-
-
-def _root_sum_of_squares(spec: DataSpec, record: SliceRecord) -> Tensor:
-    """EVALUATION ONLY: `(1, 1, y, x)` complex64 of all samples of a fully sampled slice, in the units of the file."""
-    source = spec.source
-    assert isinstance(source, FastMRI)
-    assert record.path is not None
-    volume = _volume(record.path)
-    _, (_, lines) = matrix(volume, source.remove_oversampling, source.crop_kspace)
-    everything = MeasuredVolume(
-        volume,
-        torch.ones(1, lines, dtype=torch.bool),
-        remove_oversampling=source.remove_oversampling,
-        crop_kspace=source.crop_kspace,
-    )
-    coils = ifft2c(everything.samples(record.index))
-    return coils.abs().square().sum(1, keepdim=True).sqrt().to(torch.complex64)

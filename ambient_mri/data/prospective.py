@@ -21,10 +21,10 @@ import torch
 import yaml
 
 from ambient_mri import files
-from ambient_mri.data.dataset import magnitude_image
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI
 from ambient_mri.data.readers import SliceRecord
 from ambient_mri.data.simulation import Acquisition, sample_everything, stream
+from ambient_mri.data.slices import magnitude_image
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import parts
 from ambient_mri.errors import InputError

@@ -16,8 +16,9 @@ from ambient_mri.audit.augmentation import blended
 from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.planting import dose_response, plant
 from ambient_mri.audit.similarity import Whitening, measured_similarity
-from ambient_mri.data.dataset import magnitude_image, open_evaluation
+from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.readers import SliceRecord
+from ambient_mri.data.slices import magnitude_image
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.data.split import parts
 from ambient_mri.measurement import Measurement, collate

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ambient_mri.data import dataset
+from ambient_mri.data import slices
 from ambient_mri.data.acquired import MeasuredVolume
 from ambient_mri.data.dataset import Scans, open_evaluation, open_scans
 from ambient_mri.data.readers.fastmri import open_volume
@@ -147,7 +147,7 @@ def test_nothing_unmeasured_reaches_a_measurement(cohort, write_fastmri, tmp_pat
     fakes, spec = cohort
     scans = open_scans(spec, "train")
     before = [scans[i] for i in range(len(scans))]
-    dataset._measured_volume.cache_clear()
+    slices._measured_volume.cache_clear()
     for i, measurement in enumerate(before):
         fake = fakes[scans.ids[i].split("/")[0]]
         poisoned = np.where(measurement.mask[0, 0].numpy(), fake.kspace.numpy(), np.nan).astype(np.complex64)
