@@ -1,6 +1,7 @@
 """A real acquisition whose truth nobody knows: eight coils, two phase encodes, 12 % measured (Poisson disc).
 
     python benchmarks/real_brain.py sigpy_brain8_poisson_230x180.npy --picture docs/images/real_brain.png
+    python benchmarks/real_brain.py sigpy_brain8_poisson_230x180.npy --bundle brain_flair_64
 
 Each method reconstructs from 95 % of the measured samples outside of the calibration region, and all inside, and is
 judged by what it predicts of the other 5 %: |F S x - y| / |y| over coils. Both sides estimate ESPIRiT maps from the
@@ -24,6 +25,8 @@ from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.fourier import fft2c
 from ambient_mri.pictures import grey, sheet, write_png
+from ambient_mri.prior.bundle import Bundle
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods
 
 OURS = ("zero-filled", "cg-sense", "l1-wavelet", "tv")
@@ -42,10 +45,12 @@ def opened(path: Path, folder: Path) -> KspaceVolume:
     return volume
 
 
-def ours(volume: KspaceVolume, mask: torch.Tensor, method: str) -> tuple[np.ndarray, torch.Tensor]:
+def ours(
+    volume: KspaceVolume, mask: torch.Tensor, method: str, bundle: Bundle | None = None
+) -> tuple[np.ndarray, torch.Tensor]:
     """The image `(y, x)`, and its k-space `(c, y, x)` in the units of the file."""
     measurement = MeasuredVolume(volume, mask, remove_oversampling=False)[0]
-    image = methods.reconstruction(method, None)(measurement, None)
+    image = methods.reconstruction(method, bundle)(measurement, None)
     maps = measurement.sensitivity_maps
     assert maps is not None
     return image[0, 0].abs().numpy(), fft2c(maps * image)[0] * measurement.scale
@@ -64,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kspace", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--bundle", type=located, help="a trained model, whose one-step is compared too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         volume = opened(given.kspace, Path(folder))
@@ -84,6 +90,13 @@ def main() -> None:
         print("| method | error of the samples left out |\n|---|---|")
         for method in OURS:
             print(f"| {method} | {missed(ours(volume, kept, method)[1]):.3f} |", flush=True)
+        if given.bundle:
+            bundle = methods.load(given.bundle, "cpu", "kspace")
+            for method in ("one-step", "one-step-tv"):
+                print(
+                    f"| {method}, {given.bundle.name} | {missed(ours(volume, kept, method, bundle)[1]):.3f} |",
+                    flush=True,
+                )
         found = {s: missed(theirs(kspace.numpy(), kept.numpy(), s)[1]) for s in STRENGTHS}
         best = min(found, key=lambda s: found[s])
         print(f"| sigpy L1WaveletRecon, λ = {best:g} of {', '.join(f'{s:g}' for s in STRENGTHS)} | {found[best]:.3f} |")
