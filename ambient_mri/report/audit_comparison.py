@@ -8,7 +8,7 @@ from html import escape
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.report.audit_text import p_text, percent
 from ambient_mri.report.curves import Line, line_chart
-from ambient_mri.report.page import document
+from ambient_mri.report.page import document, table
 
 Row = tuple[str, Callable[[AuditResult], str]]
 
@@ -56,11 +56,7 @@ def comparison_text(names: Sequence[str], results: Sequence[AuditResult]) -> str
 
 def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str:
     """The table, and the similarity of samples to training patients at every quantile, as one page."""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(head)}</th>' + "".join(f"<td>{escape(show(r))}</td>" for r in results) + "</tr>"
-        for head, show in ROWS
-    )
+    rows = [(escape(head), *(escape(show(result)) for result in results)) for head, show in ROWS]
     quantile = [i / (len(results[0].curves.nearest_train) - 1) for i in range(len(results[0].curves.nearest_train))]
     upper = slice(len(quantile) // 2, None)
     lines = [
@@ -72,7 +68,7 @@ def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str
     body = [
         "<h1>Memorization audits side by side</h1>",
         notes,
-        f'<div class="wide"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>',
+        table(("", *map(escape, names)), rows),
         "<h2>Similarity of samples to their nearest training slice</h2>",
         line_chart("Upper half of the quantiles", "quantile of samples", "similarity", lines),
         _timeline(results),

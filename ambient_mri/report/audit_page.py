@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ambient_mri.audit.results import AuditResult, GateResult, TestResult
+from ambient_mri.audit.results import AuditResult, Dose, GateResult, TestResult
 from ambient_mri.report.audit_text import (
     GLOSSARY,
     LEGAL_TERMS,
@@ -15,7 +15,7 @@ from ambient_mri.report.audit_text import (
     scans_sentence,
 )
 from ambient_mri.report.curves import Line, exceeding, line_chart
-from ambient_mri.report.page import document
+from ambient_mri.report.page import document, table
 
 STYLE = """
 .verdict { border: 2px solid var(--ink); border-left-width: .9rem; padding: .9rem 1.1rem; margin: 1rem 0; }
@@ -23,9 +23,10 @@ STYLE = """
 .verdict.bad { border-color: #b3261e; } .verdict.warn { border-color: #b26a00; }
 .verdict.none { border-color: #3d5a73; }
 .verdict p { margin: .4rem 0 0; }
-td.left, th.left { text-align: left; white-space: normal; } td.fail { font-weight: 700; color: #b3261e; }
+.fail { font-weight: 700; color: #b3261e; }
 ul.plain { padding-left: 1.1rem; margin: .3rem 0; max-width: 46rem; } li { margin: .2rem 0; }
 .bar { display: block; height: .7rem; background: #0072b2; min-width: 1px; print-color-adjust: exact; }
+td:has(.bar) { width: 40%; }
 @media print { .first { break-after: page; } .verdict { print-color-adjust: exact; } svg { max-height: 6.5cm; }
   h2 { margin-top: 1.2rem; } @page { margin: 16mm; } }
 """
@@ -86,13 +87,11 @@ def _at_a_glance(result: AuditResult) -> list[str]:
         ("Checks of the audit itself", checks),
         ("Scans", scans_sentence(result)),
     ]  # fmt: skip
-    cells = "".join(
-        f'<tr><th scope="row" class="left">{escape(head)}</th><td class="left">{escape(text)}</td></tr>'
-        for head, text in rows
-    )
+    cells = [(escape(head), escape(text)) for head, text in rows]
     tests = ", ".join(f"{test.name}: p = {p_text(test.p_holm)}" for test in result.tests)
     return [
-        f"<h2>Sensitivity and scope on one page</h2>\n<table><tbody>{cells}</tbody></table>",
+        "<h2>Sensitivity and scope on one page</h2>",
+        table((), cells, left=(0, 1)),
         f"<p>p-values after adjustment for {len(result.tests)} tests: {tests}.</p>",
     ]
 
@@ -111,23 +110,17 @@ def _scope(result: AuditResult) -> list[str]:
 
 
 def _gates(result: AuditResult) -> list[str]:
-    def row(gate: GateResult) -> str:
-        verdict = "<td>passed</td>" if gate.passed else '<td class="fail">FAILED</td>'
+    def row(gate: GateResult) -> tuple[str, ...]:
+        verdict = "passed" if gate.passed else '<span class="fail">FAILED</span>'
         return (
-            f'<tr><th scope="row" class="left">{escape(gate.name)}</th><td>{gate.statistic:.3g}</td>'
-            f'<td>{_interval(gate)}</td><td class="left">{escape(gate.requirement)}</td>'
-            f'<td class="left">{gate.guards}</td>{verdict}</tr>'
-        )
+            escape(gate.name), f"{gate.statistic:.3g}", _interval(gate), escape(gate.requirement), gate.guards, verdict
+        )  # fmt: skip
 
-    rows = "".join(map(row, result.gates))
     return [
         "<h2>Checks of the audit itself</h2>",
         "<p>If one against false alarms fails, the verdict is INVALID, whatever the tests say. If one against missed "
         "copies fails, finding nothing is INVALID; what was found stands.</p>",
-        '<div class="wide"><table><thead><tr><th scope="col">Check</th><th scope="col">Value</th><th scope="col">'
-        f'Interval</th><th scope="col" class="left">Requirement</th><th scope="col" class="left">Against</th>'
-        f'<th scope="col"></th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>",
+        table(("Check", "Value", "Interval", "Requirement", "Against", ""), map(row, result.gates), left=(0, 3, 4)),
         f"<p>Patients who look like one: {result.duplicates_across} pairs across training and hold-out (their hold-out "
         f"scans were left out; each is a leak of the split), {result.duplicates_within} pairs on the same side. "
         f"{result.data.dropped} slices or samples that show next to nothing were left out.</p>",
@@ -139,36 +132,26 @@ def _interval(gate: GateResult) -> str:
 
 
 def _tests(result: AuditResult) -> list[str]:
-    def row(test: TestResult) -> str:
+    def row(test: TestResult) -> tuple[str, ...]:
+        low, high = test.ci95
         return (
-            f'<tr><th scope="row" class="left">{test.name}: {escape(test.title)}</th><td>{test.statistic:.3g}<small>'
-            f'{test.ci95[0]:.3g} to {test.ci95[1]:.3g}</small></td><td class="left">{escape(test.statistic_is)}</td>'
-            f"<td>{test.n_units}</td><td>{p_text(test.p_raw)}</td><td>{p_text(test.p_holm)}</td></tr>"
-        )
+            f"{test.name}: {escape(test.title)}", f"{test.statistic:.3g}<small>{low:.3g} to {high:.3g}</small>",
+            escape(test.statistic_is), str(test.n_units), p_text(test.p_raw), p_text(test.p_holm),
+        )  # fmt: skip
 
-    return [
-        "<h2>Tests</h2>",
-        '<div class="wide"><table><thead><tr><th scope="col">Test</th><th scope="col">Statistic, 95 % interval</th>'
-        '<th scope="col" class="left">which is</th><th scope="col">Patients</th><th scope="col">p</th>'
-        f'<th scope="col">p, Holm</th></tr></thead><tbody>{"".join(map(row, result.tests))}</tbody></table></div>',
-        *_named(result),
-    ]
+    head = ("Test", "Statistic, 95 % interval", "which is", "Patients", "p", "p, Holm")
+    return ["<h2>Tests</h2>", table(head, map(row, result.tests), left=(0, 2)), *_named(result)]
 
 
 def _named(result: AuditResult) -> list[str]:
     if not result.detections:
         return ["<p>No training patient is named at a false discovery rate of 10 %.</p>"]
-    rows = "".join(
-        f'<tr><th scope="row">{escape(one.pseudonym)}</th><td>{escape(", ".join(one.tests))}</td>'
-        f"<td>{p_text(one.p_value)}</td></tr>"
-        for one in result.detections
-    )
+    rows = [(escape(one.pseudonym), escape(", ".join(one.tests)), p_text(one.p_value)) for one in result.detections]
     return [
         f"<h3>{len(result.detections)} training patients, by pseudonym</h3>",
         "<p>About one in ten of these names is expected to be wrong. The restricted annex says which scans they "
         "are.</p>",
-        '<table><thead><tr><th scope="col">Pseudonym</th><th scope="col">Named by</th><th scope="col">Conformal p'
-        f"</th></tr></thead><tbody>{rows}</tbody></table>",
+        table(("Pseudonym", "Named by", "Conformal p"), rows),
     ]
 
 
@@ -238,22 +221,17 @@ def _recovery(result: AuditResult) -> list[str]:
 
 
 def _doses(result: AuditResult) -> list[str]:
-    def row(change: str, copies: int, recognised: float, out: float) -> str:
-        return (
-            f'<tr><th scope="row">{escape(change)}</th><td>{copies}</td><td>{percent(recognised)}</td>'
-            f'<td>{percent(out)}</td><td style="width:40%"><span class="bar" style="width:{100 * out:.0f}%"></span>'
-            "</td></tr>"
-        )
+    def row(dose: Dose) -> tuple[str, ...]:
+        bar = f'<span class="bar" style="width:{100 * dose.stands_out:.0f}%"></span>'
+        return escape(dose.change), str(dose.copies), percent(dose.recognised), percent(dose.stands_out), bar
 
-    rows = "".join(row(d.change, d.copies, d.recognised, d.stands_out) for d in result.curves.dose)
     return [
         "<h2>What copies this audit would have found</h2>",
         "<p>Training slices were copied on purpose. Recognised: the nearest training slice is that of the right "
         "patient. "
         "Stands out: it is also nearer than any hold-out patient comes to any sample. What does not stand out is a "
         "blind spot of T1.</p>",
-        '<table><thead><tr><th scope="col">Copy</th><th scope="col">n</th><th scope="col">Recognised</th>'
-        f'<th scope="col">Stands out</th><th scope="col"></th></tr></thead><tbody>{rows}</tbody></table>',
+        table(("Copy", "n", "Recognised", "Stands out", ""), map(row, result.curves.dose)),
     ]
 
 
@@ -292,16 +270,12 @@ def _confounds(result: AuditResult) -> list[str]:
 
 
 def _law(result: AuditResult) -> list[str]:
-    rows = "".join(
-        f'<tr><th scope="row" class="left">{escape(term)}</th><td class="left">{escape(where)}</td></tr>'
-        for term, where in LEGAL_TERMS
-    )
     return [
         "<h2>Terms of data protection</h2>",
         "<p>Where the questions of EDPB Opinion 28/2024 on AI models and of WP216 (Opinion 05/2014 on "
         "anonymisation) are "
         "touched. The assessment itself, with all means reasonably likely to be used, is the controller's.</p>",
-        f"<table><tbody>{rows}</tbody></table>",
+        table((), [(escape(term), escape(where)) for term, where in LEGAL_TERMS], left=(0, 1)),
     ]
 
 

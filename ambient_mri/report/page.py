@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 import numpy as np
@@ -26,6 +26,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[scope=row], th[scope=rowgroup], thead th:first-child { text-align: left; font-weight: 500; }
+td.left, th.left { text-align: left; white-space: normal; }
 thead th { font-weight: 600; border-bottom: 2px solid var(--ink); white-space: normal; vertical-align: bottom; }
 tbody.rate th[scope=rowgroup] { padding-top: .9rem; font-weight: 600; border-bottom: 1px solid var(--soft); }
 td.win { background: var(--win); font-weight: 700; } td.win::before { content: "★ "; font-size: .75em; }
@@ -73,6 +74,23 @@ def document(title: str, body: Sequence[str], style: str = "") -> str:
         *body,
         "</main>\n</body>\n</html>\n",
     ])  # fmt: skip
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
+    """A table of cells that are HTML already; the first cell of a row is its heading, columns in `left` hold words."""
+
+    def cell(html: str, column: int, tag: str, scope: str = "") -> str:
+        words = ' class="left"' if column in left else ""
+        return f"<{tag}{scope}{words}>{html}</{tag}>"
+
+    heads = "".join(cell(html, column, "th", ' scope="col"') for column, html in enumerate(head))
+    lines = [
+        cell(first, 0, "th", ' scope="row"') + "".join(cell(html, column, "td") for column, html in enumerate(rest, 1))
+        for first, *rest in rows
+    ]
+    top = f"<thead><tr>{heads}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
 
 
 def _head(evaluation: Evaluation) -> list[str]:
