@@ -37,6 +37,9 @@ class Tracking:
     """
 
     def __init__(self, uri: str, name: str, facts: Mapping[str, Any]) -> None:
+        if not uri:
+            raise InputError("names no server and no database", where="--mlflow",
+                             remedy="Such as http://server:5000 or sqlite:///runs.db")  # fmt: skip
         for quiet in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
             os.environ.setdefault(quiet, "true")  # MLflow reports its own use to its makers otherwise
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a training does not wait minutes for its log

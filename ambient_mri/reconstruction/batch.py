@@ -7,6 +7,7 @@ DICOM carries the identity of its source.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -140,7 +141,7 @@ def reconstruct(
     def failed(failure: Failure, path: Path, label: str) -> None:
         failures.append(failure.sentence)
         given, reason = next((one for one in inputs if one == path or one in path.parents), path), failure.reason
-        for said in (path, path.resolve(), path.parent, path.parent.resolve()):
+        for said in (path, os.path.realpath(path), path.parent, os.path.realpath(path.parent)):
             reason = reason.replace(str(said), label)
         job.manifest.fail(given, label, reason)
         progress(f"{len(results) + len(failures)}/{count} FAILED {failure.sentence}")

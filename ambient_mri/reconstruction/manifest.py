@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class Manifest:
 
 
 def _path_sha256(path: Path) -> str:
-    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]  # unlike resolve(), not stopped by a loop
 
 
 def content_sha256(path: Path) -> str:

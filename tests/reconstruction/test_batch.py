@@ -101,6 +101,9 @@ def _broken(kind: str, good: Path, path: Path) -> None:
         path.write_text("no HDF5")
     elif kind == "missing":
         path.unlink()
+    elif kind == "loop":
+        path.unlink()
+        path.symlink_to(path.name)
     else:
         with h5py.File(path, "r+") as file:
             if kind == "no mask":
@@ -116,7 +119,7 @@ def _broken(kind: str, good: Path, path: Path) -> None:
                 file["kspace"] = kspace
 
 
-@pytest.mark.parametrize("kind", ["truncated", "text", "missing", "no mask", "nan", "long mask", "order"])
+@pytest.mark.parametrize("kind", ["truncated", "text", "missing", "loop", "no mask", "nan", "long mask", "order"])
 def test_a_bad_file_is_named_and_the_others_are_kept(scans: Path, tmp_path: Path, kind: str) -> None:
     good = _files(scans)
     bad = tmp_path / "bad.h5"

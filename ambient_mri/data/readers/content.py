@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
+
 from ambient_mri.data.readers import bart, fastmri, mrd
 from ambient_mri.data.readers.dicom import is_dicom
 from ambient_mri.data.readers.kspace import KspaceVolume
@@ -48,4 +50,7 @@ def open_kspace(path: Path, pattern: Path | None = None) -> list[KspaceVolume]:
         raise InputError("the file says itself what was measured", where=str(path), remedy="Leave the mask file out")
     if found == "mrd":
         return mrd.open_volumes(path)
-    return [fastmri.open_volume(path)]  # whose complaints say what an unknown file lacks
+    if found is None and path.is_file() and not h5py.is_hdf5(path):
+        raise InputError("of no format that is known, or empty or cut short", where=str(path),
+                         remedy="HDF5 (fastMRI, ISMRMRD), BART, DICOM and NIfTI are read")  # fmt: skip
+    return [fastmri.open_volume(path)]  # whose complaints say what other HDF5 lacks
