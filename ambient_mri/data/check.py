@@ -36,6 +36,17 @@ def check(spec: DataSpec) -> list[str]:
     return [*lines, f"spec {spec.name}, SHA-256 {spec.sha256[:16]}"]
 
 
+def found(spec: DataSpec) -> str:
+    """How many scans, of how many patients, and where: one line; no scan is read.
+
+    Raises
+    ------
+    InputError
+        If the data set is absent.
+    """
+    return _found(spec, [record for records in parts(spec).values() for record in records])
+
+
 def _component(spec: DataSpec, records: Sequence[SliceRecord]) -> list[str]:
     if not records:
         return ["warning: no scan is of this kind; raise its share"]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -37,33 +38,50 @@ class PoissonDisc(Cartesian):
 
     def draw(self, shape: Shape, rng: Generator) -> Tensor:
         centre, (count, free) = self.calibration(shape), self._free(shape)
-        measured = torch.zeros(shape, dtype=torch.bool)
-        # For a maximal Poisson-disc set about .7/r² of the grid is taken; start there, shrink until enough fit.
-        radius, placed = math.sqrt(0.7 * free / count), 0
         order = torch.randperm(shape[0] * shape[1], generator=rng).tolist()
-        while placed < count:
-            reach = max(math.ceil(radius) - 1, 0)
-            for place in order:
-                row, column = divmod(place, shape[1])
-                if placed == count:
-                    break
-                if centre[row, column] or measured[row, column]:
-                    continue
-                rows = slice(max(row - reach, 0), row + reach + 1)
-                columns = slice(max(column - reach, 0), column + reach + 1)
-                near = measured[rows, columns].nonzero()
-                offset = near - torch.tensor([row - rows.start, column - columns.start])
-                if not bool((offset.square().sum(1) < radius**2).any()):
-                    measured[row, column] = True
-                    placed += 1
+        inside = centre.flatten().tolist()
+        places = [divmod(place, shape[1]) for place in order if not inside[place]]
+        # For a maximal Poisson-disc set about .7/r² of the grid is taken; start there, shrink until enough fit.
+        radius, placed = math.sqrt(0.7 * free / count), list[tuple[int, int]]()
+        while len(placed) < count:
+            placed = _thrown(places, placed, count, radius, shape)
             radius *= 0.9
-        return measured | centre
+        measured = centre.clone()
+        measured[tuple(zip(*placed, strict=True))] = True
+        return measured
 
     def probability(self, shape: Shape) -> Tensor:
         return _poisson_probability(self, shape).clone()
 
     def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
         return given_counts(shown, measured, self._calibration_of(measured))
+
+
+def _thrown(
+    places: list[tuple[int, int]], placed: list[tuple[int, int]], most: int, radius: float, shape: Shape
+) -> list[tuple[int, int]]:
+    """`placed`, and of `places` in their order those that lie nowhere within `radius` of one before, up to `most`.
+
+    Each point marks the disc around it, so that the next one is a single look.
+    """
+    reach = max(math.ceil(radius) - 1, 0)
+    offsets = np.arange(-reach, reach + 1)
+    disc = offsets[:, None] ** 2 + offsets**2 < radius**2
+    taken = np.zeros((shape[0] + 2 * reach, shape[1] + 2 * reach), bool)
+
+    def mark(row: int, column: int) -> None:
+        taken[row : row + 2 * reach + 1, column : column + 2 * reach + 1] |= disc
+
+    found = list(placed)
+    for place in placed:
+        mark(*place)
+    for row, column in places:
+        if len(found) == most:
+            break
+        if not taken[row + reach, column + reach]:
+            mark(row, column)
+            found.append((row, column))
+    return found
 
 
 @lru_cache(maxsize=16)
