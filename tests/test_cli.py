@@ -136,6 +136,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
         ("sample {out}/no_bundle --out {out}", "no_bundle"),
         ("reconstruct {out}/no_bundle scan.h5 --out {out}", "no_bundle"),
         ("evaluate {out}/no_bundle --data brain_demo", "no_bundle"),
+        ("evaluate none --data brain_demo --methods one-step", "trained bundle"),
+        ("reconstruct none scan.h5 --out {out}", "trained bundle"),
+        ("reconstruct none scan.h5 --method tv --samples 4 --out {out}", "tv draws no samples"),
+        ("reconstruct none scan.h5 --method tv --time-budget 4 --out {out}", "--time-budget"),
         ("data check brain_dmo", "brain_demo"),
     ],
 )
@@ -200,7 +204,7 @@ def test_files_that_cannot_be_used(
     bad.write_bytes(scan.read_bytes())
     spoil(bad)
     files = [str(bad), str(scan), "--out", str(tmp_path / "out")]
-    assert cli.main(["reconstruct", "no-bundle-needed", *files, "--method", "zero-filled"]) == 3
+    assert cli.main(["reconstruct", "none", *files, "--method", "zero-filled"]) == 3
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert said.count("ambient-mri: error: ") == 1

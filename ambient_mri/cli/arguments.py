@@ -18,6 +18,8 @@ METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-fill
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 BUNDLE = "a folder, or a name from `ambient-mri models list`"
 SPEC = "a name from `ambient-mri data list`, or a YAML file"
+MODEL = f"{BUNDLE}; none: for methods without a network"
+SAMPLES = 8
 FORMATS = ("dicom", "nifti", "hdf5")
 
 
@@ -43,6 +45,11 @@ def bundle(text: str) -> Path:
     from ambient_mri.prior.shipped import located
 
     return located(text)
+
+
+def model(text: str) -> Path | None:
+    """As `bundle`; "none" where no model is needed."""
+    return None if text == "none" else bundle(text)
 
 
 def positive(text: str) -> float:
@@ -125,7 +132,7 @@ def device(name: str) -> str:
 
 def samples(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("posterior samples", f"of the methods {', '.join(POSTERIOR)}")
-    group.add_argument("--samples", type=count, default=8, metavar="K", help="a slice, default: %(default)s")
+    group.add_argument("--samples", type=count, metavar="K", help=f"a slice, default: {SAMPLES}")
     length = group.add_mutually_exclusive_group()
     length.add_argument("--nfe", type=count, metavar="N", help="network evaluations a sample, default: the method's")
     length.add_argument("--time-budget", type=positive, metavar="S", help="seconds a slice, instead of --nfe")
@@ -133,10 +140,14 @@ def samples(parser: argparse.ArgumentParser) -> None:
 
 def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling | None:
     if not set(methods) & set(POSTERIOR):
+        for flag in ("samples", "nfe", "time_budget"):
+            if getattr(arguments, flag) is not None:
+                raise InputError(f"{', '.join(methods)} draws no samples", where=f"--{flag.replace('_', '-')}",
+                                 remedy=f"Leave it out, or --method {POSTERIOR[0]}")  # fmt: skip
         return None
     from ambient_mri.reconstruction.posterior import Sampling
 
-    return Sampling(arguments.samples, arguments.nfe, arguments.time_budget, arguments.seed)
+    return Sampling(arguments.samples or SAMPLES, arguments.nfe, arguments.time_budget, arguments.seed)
 
 
 def common(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.cli.arguments import (
-    BUNDLE,
     METHODS,
+    MODEL,
     POSTERIOR,
     Commands,
     accelerations,
@@ -21,6 +21,7 @@ from ambient_mri.cli.arguments import (
     memory,
     method_names,
     missing_value,
+    model,
     positive,
     samples,
     sampling,
@@ -36,7 +37,7 @@ def add(commands: Commands) -> None:
         "reconstruct brain_flair_64 scans/*.h5 --out reconstructed",
     )
     add.set_defaults(run=reconstruct)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
+    add.add_argument("bundle", type=model, metavar="BUNDLE", help=MODEL)
     add.add_argument("files", type=Path, nargs="+", metavar="FILE", help="fastMRI, MRD, BART, NIfTI, DICOM or folders")
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="images, manifest.json and index.html")
     formats = "dicom, nifti, hdf5; default: nifti,hdf5"
@@ -62,7 +63,7 @@ def add(commands: Commands) -> None:
         "evaluate brain_flair_64 --data brain_bids --acceleration 2,4,8 --html evaluation.html",
     )
     add.set_defaults(run=evaluate)
-    add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
+    add.add_argument("bundle", type=model, metavar="BUNDLE", help=MODEL)
     add.add_argument("--data", required=True, metavar="SPEC", help="scans whose true images are known")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")

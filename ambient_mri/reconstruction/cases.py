@@ -109,8 +109,7 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
                 image = open_nifti(path)
                 cases.append(Case(image.name, image, "image"))
             else:
-                pattern = mask if what == "bart" else None
-                cases += [_kspace_case(volume, pattern) for volume in open_kspace(path, pattern)]
+                cases += [_kspace_case(volume, mask) for volume in open_kspace(path, mask)]
         except InputError as problem:
             problems.append(problem)
     volumes, unusable = open_volumes(dicom)

@@ -231,10 +231,11 @@ def _command(
     bundle: Path | None, spec: DataSpec, split: str, rates: Sequence[float], methods: Sequence[str],
     limit: int | None, seed: int, sampling: Sampling | None,
 ) -> str:  # fmt: skip
-    words = ["ambient-mri", "evaluate", "BUNDLE" if bundle is None else str(bundle), "--data", spec.name]
+    words = ["ambient-mri", "evaluate", "none" if bundle is None else str(bundle), "--data", spec.name]
     words += ["--split", split, "--methods", ",".join(methods), "--seed", str(seed)]
     words += ["--acceleration", ",".join(f"{rate:g}" for rate in rates)] if rates else []
     words += ["--limit", str(limit)] if limit is not None else []
-    words += ["--samples", str(sampling.samples)] if sampling is not None else []
-    words += ["--nfe", str(sampling.nfe)] if sampling is not None and sampling.nfe is not None else []
+    if sampling is not None and set(methods) & set(named.POSTERIOR):
+        words += ["--samples", str(sampling.samples)]
+        words += ["--nfe", str(sampling.nfe)] if sampling.nfe is not None else []
     return shlex.join(words)
