@@ -38,7 +38,7 @@ def calibration_page(found: Reliability) -> str:
 
 def reliability_chart(curves: Sequence[Curve]) -> str:
     """Empirical against nominal coverage with 95 % bands, as SVG; on the diagonal intervals hold what they claim."""
-    size, left, bottom = 420, 48, 44
+    size, left, bottom = 420, 60, 44
 
     def across(nominal: float) -> float:
         return left + nominal * (size - left - 8)
@@ -67,7 +67,9 @@ def reliability_chart(curves: Sequence[Curve]) -> str:
         parts.append(f'<polyline {pen} points="{size + 20},{y} {size + 54},{y}"/>')
         parts.append(f'<text x="{size + 62}" y="{y + 4}">{escape(_drawn(curve))}</text>')
     parts.append(f'<text x="{size / 2}" y="{size - 6}" text-anchor="middle">nominal</text>')
-    return "".join([*parts, '<text x="4" y="12">found</text></svg>'])
+    middle = f"12 {up(0.5):.1f}"
+    parts.append(f'<text transform="translate({middle}) rotate(-90)" text-anchor="middle">share inside</text>')
+    return "".join([*parts, "</svg>"])
 
 
 def _title(curve: Curve) -> str:
