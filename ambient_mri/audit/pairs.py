@@ -71,14 +71,28 @@ def pair_threshold(ratios: Array, rate: float = 1e-3) -> float:
     return float(ordered[int(np.floor(rate * len(ordered)))])
 
 
-def equal_folds(patients: Sequence[str], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
-    """Rows of the base dealt out by patient into folds of `size` patients; the last fold may be smaller.
+@dataclass(frozen=True)
+class Fold:
+    """Rows of a base, and which of them are of patients who count here, each in one fold."""
 
-    The nearest of more slices is nearer: training folds are as large as the hold-out that they are compared with.
+    rows: npt.NDArray[np.int64]
+    counted: npt.NDArray[np.bool_]
+
+
+def equal_folds(patients: Sequence[str], size: int, rng: np.random.Generator) -> list[Fold]:
+    """The base dealt out by patient into folds of exactly `size` patients (all, if there are fewer).
+
+    The nearest of more slices is nearer, and among few patients the second nearest is far: training folds are as large
+    as the hold-out that they are compared with. The last one is filled up with patients who count elsewhere.
     """
     names = np.asarray(patients)
     order = rng.permutation(np.unique(names))
-    return [np.flatnonzero(np.isin(names, order[i : i + size])) for i in range(0, len(order), size)]
+    folds = []
+    for i in range(0, len(order), size):
+        own = order[i : i + size]
+        rows = np.flatnonzero(np.isin(names, np.concatenate([own, order[: size - len(own)]])))
+        folds.append(Fold(rows, np.isin(names[rows], own)))
+    return folds
 
 
 def published_rule(train: Array, hold: Array, quantile: float = 0.95) -> float:

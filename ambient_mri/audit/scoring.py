@@ -132,19 +132,18 @@ def scan_pairs(samples: Features, train: Features, hold: Features, sides: tuple[
 
     rng = np.random.default_rng([seed, 2])
     size = min(len(set(side.patients)) for side in sides)
-    known = equal_folds(sides[1].patients, size, rng)[0]
+    known = equal_folds(sides[1].patients, size, rng)[0].rows
     control = pair_evidence(samples, hold[known], [sides[1].patients[row] for row in known])
     rate = max(PAIR_RATE, 1 / len(samples))
     threshold = pair_threshold(control.ratio, rate)
     folds = equal_folds(sides[0].patients, size, rng)
     flagged: list[tuple[int, int, float]] = []
     carlini, first = np.inf, np.zeros(0)
-    for rows in folds:
-        if len({sides[0].patients[row] for row in rows}) < 2:
-            continue
-        found = pair_evidence(samples, train[rows], [sides[0].patients[row] for row in rows])
-        flagged += [(int(j), int(rows[found.nearest[j]]), float(found.ratio[j]))
-                    for j in np.flatnonzero(found.ratio < threshold)]  # fmt: skip
+    for fold in folds:
+        found = pair_evidence(samples, train[fold.rows], [sides[0].patients[row] for row in fold.rows])
+        exceptional = (found.ratio < threshold) & fold.counted[found.nearest]
+        flagged += [(int(j), int(fold.rows[found.nearest[j]]), float(found.ratio[j]))
+                    for j in np.flatnonzero(exceptional)]  # fmt: skip
         carlini = min(carlini, float(found.carlini.min()))
         first = found.similarity if not len(first) else first
     patients = {sides[0].patients[row] for _, row, _ in flagged}

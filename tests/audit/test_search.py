@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
+from ambient_mri.audit.cohort import Side
 from ambient_mri.audit.duplicates import near_duplicates
 from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
+from ambient_mri.audit.scoring import scan_pairs
 from ambient_mri.audit.search import nearest, unit
 
 
@@ -57,8 +62,25 @@ def test_threshold_flags_the_stated_share_of_the_hold_out() -> None:
 def test_folds_hold_whole_patients_of_equal_number() -> None:
     patients = [f"p{i // 3}" for i in range(30)]
     folds = equal_folds(patients, 4, np.random.default_rng(0))
-    assert [len({patients[row] for row in fold}) for fold in folds] == [4, 4, 2]
-    assert sorted(row for fold in folds for row in fold) == list(range(30))
+    assert [len({patients[row] for row in fold.rows}) for fold in folds] == [4, 4, 4]
+    assert sorted(row for fold in folds for row in fold.rows[fold.counted]) == list(range(30)), "each counts once"
+
+
+@pytest.mark.parametrize(("trained", "held_out"), [(60, 50), (100, 50), (50, 80)])
+def test_pairs_of_an_innocent_generator_raise_no_alarm_whatever_the_sizes(trained: int, held_out: int) -> None:
+    """A last fold of few patients made pairs look exceptional, as the second nearest among few is far."""
+    p_values, flagged, expected = [], 0, 0.0
+    for seed in range(120):
+        train, hold, samples = (_random(n, 3 * seed + i, 12) for i, n in enumerate((trained, held_out, 80)))
+        sides = cast(tuple[Side, Side], tuple(
+            SimpleNamespace(patients=[f"{name}{i}" for i in range(n)]) for name, n in (("t", trained), ("h", held_out))
+        ))  # fmt: skip
+        found = scan_pairs(samples, train, hold, sides, seed)
+        p_values.append(found.p_value)
+        flagged, expected = flagged + found.summary.flagged_patients, expected + found.summary.expected_patients
+    assert np.mean(np.array(p_values) < 0.01) <= 0.03
+    assert np.mean(np.array(p_values) < 0.05) <= 0.075
+    assert flagged / expected == pytest.approx(1, abs=0.15)
 
 
 def test_patients_who_are_there_twice_are_found_and_others_are_not() -> None:
