@@ -13,7 +13,7 @@ from ambient_mri.audit import embedder
 from ambient_mri.audit.augmentation import BLENDS, EXACT, MILD, blended, random_view
 from ambient_mri.audit.planting import dose_response, plant, recall, standing_out
 from ambient_mri.audit.quality import quality, spectrum
-from ambient_mri.audit.search import nearest
+from ambient_mri.audit.search import nearest, unit
 from ambient_mri.data.cohort import subject
 from ambient_mri.errors import InputError
 from ambient_mri.prior.steps import stream
@@ -88,6 +88,21 @@ def test_changes_keep_shape_and_are_what_they_say(brains: Tensor) -> None:
     assert torch.equal(MILD["flipped"](brains, rng), brains.flip(-1))
     assert torch.allclose(blended(0.6)(brains[:1], brains[1:2]), 0.6 * brains[:1] + 0.4 * brains[1:2])
     assert random_view(brains, rng).shape == brains.shape
+
+
+def test_every_kind_of_copy_is_of_other_slices_and_all_are_embedded_at_once(brains: Tensor) -> None:
+    planted = plant(brains[:20], brains[20:], 6, stream(0, 1, 0))
+    assert len({tuple(copies.sources) for copies in planted.values()}) == len(planted)
+    assert torch.equal(planted["exact"].pictures, brains[:20][planted["exact"].sources])
+    asked = []
+
+    def embed(pictures: Tensor) -> np.ndarray:
+        asked.append(len(pictures))
+        return unit(pictures.flatten(1).numpy())
+
+    doses = dose_response(planted, embed, unit(brains[:20].flatten(1).numpy()), [f"p{i}" for i in range(20)], 0.0)
+    assert asked == [6 * len(planted)]
+    assert {dose.change: dose.recognised for dose in doses}["exact"] == 1
 
 
 def test_dose_response_falls_with_the_share_that_is_copied(network: embedder.Embedder, brains: Tensor) -> None:
