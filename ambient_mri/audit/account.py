@@ -39,7 +39,7 @@ def tests_of(
 
     found = [
         ranked(0, "T1", "training patients closer to the samples than every hold-out patient", t1),
-        ranked(1, "T3", "the same in measured space", t3),
+        ranked(1, "T3", "training patients closer to the samples in what was measured of them", t3),
     ]
     if t4 is not None:
         found.append(TestResult(
