@@ -94,14 +94,14 @@ def machine() -> Machine:
 
 def data() -> dict[str, str]:
     """Of each data spec of this installation: what was found."""
-    from ambient_mri.data.check import found as found_of
+    from ambient_mri.data.check import summary
     from ambient_mri.data.spec import list_specs
     from ambient_mri.errors import InputError
 
     found = {}
     for spec in list_specs():
         try:
-            found[spec.name] = found_of(spec)
+            found[spec.name] = summary(spec)
         except InputError as problem:
             found[spec.name] = problem.what
     return found

@@ -22,8 +22,9 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
-from ambient_mri.reconstruction.evaluate import evaluate, weights_sha256
+from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
 from ambient_mri.reconstruction.methods import METHODS, needs_network
 from ambient_mri.reconstruction.results import Evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import time
@@ -24,7 +23,7 @@ from ambient_mri.audit.levels import Level, level_of
 from ambient_mri.audit.search import Features
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.prior.bundle import Bundle, load_bundle
+from ambient_mri.prior.bundle import Bundle, load_bundle, weights_sha256
 from ambient_mri.prior.steps import stream
 
 Progress = Callable[[str], None]
@@ -209,6 +208,9 @@ def _reference(options: AuditOptions, spec: DataSpec) -> Bundle | None:
     """The model that T4 compares with; one that knows the same patients would hide what is looked for."""
     if options.reference is None:
         return None
+    if options.bundle is None or options.access != "model":
+        raise InputError("is for T4, which needs the model itself", where="--reference",
+                         remedy="Leave it out, or audit a bundle with --access model")  # fmt: skip
     reference = load_bundle(options.reference, options.device)
     if reference.card.data_sha256 == spec.sha256:
         raise InputError(
@@ -238,11 +240,6 @@ def subject_sha256(options: AuditOptions) -> str:
     if options.bundle is None:
         return generator.sha256(options.pictures)
     return weights_sha256(options.bundle)
-
-
-def weights_sha256(bundle: Path) -> str:
-    with (bundle / "models" / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _embedder(

@@ -36,7 +36,7 @@ def check(spec: DataSpec) -> list[str]:
     return [*lines, f"spec {spec.name}, SHA-256 {spec.sha256[:16]}"]
 
 
-def found(spec: DataSpec) -> str:
+def summary(spec: DataSpec) -> str:
     """How many scans, of how many patients, and where: one line; no scan is read.
 
     Raises

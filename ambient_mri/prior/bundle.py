@@ -6,6 +6,7 @@ configs/inference.json  python -m monai.bundle run models/model.safetensors   do
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ def load_card(path: Path) -> Card:
         first = str(problem).replace("\n", " ")[:160]
         raise InputError(f"the model card cannot be read: {first}", where=str(path / CARD),
                          remedy="Train again, or use the version that wrote it") from problem  # fmt: skip
+
+
+def weights_sha256(path: Path) -> str:
+    """Hash over the weights of a bundle."""
+    found = sorted((path / "models").glob("*.safetensors"))
+    if not found:
+        raise InputError("no weights (models/*.safetensors)", where=str(path), remedy="Give a trained bundle")
+    digest = hashlib.sha256()
+    for file in found:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def load_weights(path: Path, network: nn.Module) -> None:

@@ -37,9 +37,6 @@ class Tracking:
     """
 
     def __init__(self, uri: str, name: str, facts: Mapping[str, Any]) -> None:
-        if not uri:
-            raise InputError("names no server and no database", where="--mlflow",
-                             remedy="Such as http://server:5000 or sqlite:///runs.db")  # fmt: skip
         for quiet in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
             os.environ.setdefault(quiet, "true")  # MLflow reports its own use to its makers otherwise
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a training does not wait minutes for its log
@@ -52,6 +49,9 @@ class Tracking:
 
         self.failures: tuple[type[Exception], ...] = (MlflowException, OSError)
         try:
+            if not uri:
+                raise ValueError("it names no server and no database")  # MLflow would make a database of its own
+            os.environ["MLFLOW_TRACKING_URI"] = uri  # which the handler prefers to what it is given
             self.handler: Any = MLFlowHandler(
                 uri, iteration_log=False, epoch_log=False, experiment_name=EXPERIMENT, run_name=name,
                 experiment_param=dict(facts),

@@ -23,7 +23,7 @@ from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.manifest import Entry, Failure
 
 TIMEOUT_S = 60.0
-POLL_S = 10.0
+POLL_S = 1.0
 
 
 class SlurmProfile(BaseModel):
@@ -163,44 +163,58 @@ def spread(
         worker.
     """
     from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
 
     client = cluster.client
     futures = {client.submit(work, case, key=f"{case.name}-{number}", pure=False): case
                for number, case in enumerate(cases)}  # fmt: skip
     try:
-        for future in _finished(cluster, set(futures), progress):
+        for future, outcome in _finished(cluster, list(futures), progress):
             case = futures.pop(future)
-            try:
-                outcome = future.result()
-            except KilledWorker:
+            if isinstance(outcome, KilledWorker):
                 reason = "every worker that took it died, perhaps of memory"
                 outcome = Failure(f"{case.path}: {reason}", reason)
-            except (InputError, OSError):
-                raise
-            except Exception as problem:
+            elif isinstance(outcome, InputError | OSError):
+                raise outcome
+            elif isinstance(outcome, BaseException):
                 what, remedy = (
-                    f"the cluster failed: {type(problem).__name__}",
+                    f"the cluster failed: {type(outcome).__name__}",
                     "Check that its workers have this version",
                 )
-                raise InputError(what, where="--cluster", remedy=f"{remedy}; the same command goes on") from None
+                raise InputError(what, where="--cluster", remedy=f"{remedy}; the same command goes on")
             yield case, outcome
+    except CommClosedError:
+        raise InputError("the connection to the scheduler was lost", where="--cluster",
+                         remedy="See whether it still runs; the same command goes on") from None  # fmt: skip
     finally:
         client.cancel(list(futures))
 
 
-def _finished(cluster: Cluster, futures: set[Any], progress: Callable[[str], None]) -> Iterator[Any]:
-    """Futures as they are done. Dask itself waits without a word, and without end, when no worker is left."""
-    from distributed import wait
+def _finished(
+    cluster: Cluster, futures: Sequence[Any], progress: Callable[[str], None]
+) -> Iterator[tuple[Any, Entry | Failure | BaseException]]:
+    """Futures as they are done with what they gave, or with what was raised, also by a scheduler that was lost.
 
+    Results are fetched as they come: one that is left with a worker is lost with it. Dask itself waits without a word,
+    and without end, when no worker is left.
+    """
+    from distributed import as_completed
+    from distributed.comm.core import CommClosedError
+
+    finished = as_completed(futures, loop=cluster.client.loop, with_results=True, raise_errors=False)
     seen, told = time.monotonic(), 0.0
-    while futures:
-        try:
-            with cluster.client.as_current():
-                done = wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            done = set()
-        if done or cluster.client.scheduler_info()["workers"]:
+    while not finished.is_empty():
+        if done := finished.next_batch(block=False):
+            for future, outcome in done:
+                yield future, outcome[1] if isinstance(outcome, tuple) else outcome  # of an error: type, value, trace
             seen, told = time.monotonic(), 0.0
+            continue
+        time.sleep(POLL_S)
+        if cluster.client.status != "running":
+            raise CommClosedError
+        if cluster.client.scheduler_info()["workers"]:
+            seen, told = time.monotonic(), 0.0
+            continue
         waited = time.monotonic() - seen
         if waited > 2 * told:
             progress(f"no worker yet, waiting for {waited:.0f} s; giving up after {cluster.patience_s / 60:.0f} min")
@@ -208,8 +222,6 @@ def _finished(cluster: Cluster, futures: set[Any], progress: Callable[[str], Non
         if waited > cluster.patience_s:
             raise InputError(f"no worker for {waited / 60:.0f} min", where="--cluster",
                              remedy=f"{cluster.remedy}; the same command goes on")  # fmt: skip
-        yield from done
-        futures -= done
 
 
 def local_device(name: str) -> str:

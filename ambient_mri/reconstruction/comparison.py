@@ -18,9 +18,10 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction import methods as named
-from ambient_mri.reconstruction.evaluate import evaluate, weights_sha256
+from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
 from ambient_mri.reconstruction.posterior import SAMPLES, Sampling
 from ambient_mri.reconstruction.results import Evaluation, Row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +14,8 @@ from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans, open_evaluation
 from ambient_mri.data.spec import DataSpec
-from ambient_mri.errors import InputError
 from ambient_mri.patterns import FullySampled, Pattern, Pixels
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods as named
 from ambient_mri.reconstruction.metrics import Interval, patient_bootstrap
 from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
@@ -214,17 +213,6 @@ def _say_what_was_learned(bundle: Bundle | None, spec: DataSpec, progress: Calla
             f"The model learned from {bundle.card.data}, another spec than {spec.name}: that no patient of its "
             "training is evaluated here holds only if both split the same patients in the same way"
         )
-
-
-def weights_sha256(bundle_path: Path) -> str:
-    """Hash over the weights of a bundle."""
-    files = sorted((bundle_path / "models").glob("*.safetensors"))
-    if not files:
-        raise InputError("no weights (models/*.safetensors)", where=str(bundle_path), remedy="Give a trained bundle")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _command(

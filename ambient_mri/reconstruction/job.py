@@ -20,12 +20,12 @@ import ambient_mri
 from ambient_mri import files as disk
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import layout as layouts
 from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.cluster import local_device
-from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.export.dicom import Derivation
 from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, settings_key
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images

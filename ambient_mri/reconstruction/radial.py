@@ -14,8 +14,8 @@ from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.simulation import stream
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods, noncartesian
-from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.metrics import patient_bootstrap
 from ambient_mri.reconstruction.results import Evaluation, Row
 from ambient_mri.reconstruction.scoring import Batch, Scores

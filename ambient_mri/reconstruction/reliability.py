@@ -19,6 +19,7 @@ from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.operators import Masked
+from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.steps import stream
 from ambient_mri.reconstruction import chi_squared, methods
 from ambient_mri.reconstruction.calibration import Calibration
@@ -31,7 +32,6 @@ from ambient_mri.reconstruction.coverage import (
     joined,
     pixels,
 )
-from ambient_mri.reconstruction.evaluate import weights_sha256
 from ambient_mri.reconstruction.metrics import Interval
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.reconstruction.scoring import batches

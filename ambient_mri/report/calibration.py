@@ -7,7 +7,7 @@ from html import escape
 
 from ambient_mri.reconstruction.reliability import Curve, Reliability
 from ambient_mri.report.figures import COLOURS
-from ambient_mri.report.page import document
+from ambient_mri.report.page import document, table
 
 
 def calibration_text(found: Reliability) -> str:
@@ -99,19 +99,13 @@ def _sentences(found: Reliability) -> list[str]:
 
 
 def _table(found: Reliability) -> list[str]:
-    heads = "".join(f'<th scope="col">{escape(_title(curve))}</th>' for curve in found.curves)
-    lines = [
-        '<h2>Figures</h2>\n<div class="wide"><table>',
-        "<caption>Share inside, mean over test patients with its 95 % interval.</caption>",
-        f'<thead><tr><th scope="col">Nominal</th>{heads}</tr></thead>\n<tbody>',
+    rows = [
+        (f"{level:.0%}", *(f"{one.mean:.1%}<small>{one.low:.1%} to {one.high:.1%}</small>" for one in covered))
+        for level, *covered in zip(found.curves[0].levels, *(curve.coverage for curve in found.curves), strict=True)
     ]
-    for i, level in enumerate(found.curves[0].levels):
-        cells = "".join(
-            f"<td>{one.mean:.1%}<small>{one.low:.1%} to {one.high:.1%}</small></td>"
-            for one in (curve.coverage[i] for curve in found.curves)
-        )
-        lines.append(f'<tr><th scope="row">{level:.0%}</th>{cells}</tr>')
-    return [*lines, "</tbody></table></div>"]
+    head = ("Nominal", *(escape(_title(curve)) for curve in found.curves))
+    about = "Share inside, mean over test patients with its 95 % interval."
+    return ["<h2>Figures</h2>", table(head, rows, caption=about)]
 
 
 def _reading(found: Reliability) -> list[str]:

@@ -76,7 +76,7 @@ def document(title: str, body: Sequence[str], style: str = "") -> str:
     ])  # fmt: skip
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = (), caption: str = "") -> str:
     """A table of cells that are HTML already; the first cell of a row is its heading, columns in `left` hold words."""
 
     def cell(html: str, column: int, tag: str, scope: str = "") -> str:
@@ -88,9 +88,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[i
         cell(first, 0, "th", ' scope="row"') + "".join(cell(html, column, "td") for column, html in enumerate(rest, 1))
         for first, *rest in rows
     ]
+    about = f"<caption>{caption}</caption>" if caption else ""
     top = f"<thead><tr>{heads}</tr></thead>" if head else ""
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table>{about}{top}<tbody>{body}</tbody></table></div>'
 
 
 def _head(evaluation: Evaluation) -> list[str]:

@@ -98,6 +98,8 @@ def test_a_reference_that_knows_the_same_patients_is_refused(
     command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(tmp_path / "audit")]
     assert main([*command, "--reference", str(tiny_bundle)]) == 2
     assert "learned from brain_demo too" in capsys.readouterr().err
+    assert main([*command, "--access", "samples", "--reference", "brain_flair_64"]) == 2
+    assert "--reference: is for T4, which needs the model itself" in capsys.readouterr().err
 
 
 def _audited(spec: Path, tmp_path: Path, scans: str, copied: bool) -> dict[str, Any]:

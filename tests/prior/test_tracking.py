@@ -29,13 +29,17 @@ def _options(out: Path, uri: str, steps: int) -> TrainOptions:
     return TrainOptions(str(spec), out, steps=steps, preset="tiny", mlflow=uri)
 
 
-def test_figures_arrive_and_a_resumed_training_goes_on_with_its_run(tmp_path: Path) -> None:
+def test_figures_arrive_and_a_resumed_training_goes_on_with_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")  # what was asked for comes first
     uri, out = f"sqlite:///{tmp_path}/runs.db", tmp_path / "mine"
     train(_options(out, uri, 10))
     train(_options(out, uri, 20))
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     runs = client.search_runs(experiment.experiment_id)
+    assert not (tmp_path / "another.db").exists()
     assert {run.info.run_name for run in runs} == {"mine"}
     assert all(run.data.params["data"] == "small" for run in runs)
     assert all(run.info.status == "FINISHED" for run in runs)

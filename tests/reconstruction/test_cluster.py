@@ -60,11 +60,16 @@ def _scheduler(folder: Path) -> Iterator[str]:
     where = folder / "scheduler.json"
     words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
     with _program(words):
-        deadline = time.monotonic() + 120
-        while not where.exists() or not where.read_text().endswith("}"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield json.loads(where.read_text())["address"]
+        yield _address(where)
+
+
+def _address(where: Path) -> str:
+    """Of a scheduler that writes it to this file."""
+    deadline = time.monotonic() + 120
+    while not where.exists() or not where.read_text().endswith("}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return str(json.loads(where.read_text())["address"])
 
 
 def _worker(address: str) -> list[str]:
@@ -93,6 +98,8 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
         names = [result.source.stem for result in caught.value.done]
         assert sorted(names) == sorted(path.stem for path in scans if path.stem != "scan007"), "all arrive, none twice"
         assert sum("FAILED" in line for line in lines) == 1
+        first = next(i for i, line in enumerate(lines) if line.startswith("1/"))
+        assert not any("no worker" in line for line in lines[first:]), "one was there all the time"
         entries = json.loads((out / "manifest.json").read_text())["files"]
         assert set(entries) == set(names)
         assert len(list(out.glob("*.nii.gz"))) == CASES - 1
@@ -104,6 +111,25 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
     with pytest.raises(PartlyDone) as here:
         reconstruct(tiny_bundle, scans, out, formats=["nifti"])
     assert all(result.skipped for result in here.value.done), "with or without a cluster, one manifest"
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_named_and_what_is_done_is_kept(scans: list[Path], tmp_path: Path) -> None:
+    where, out = tmp_path / "scheduler.json", tmp_path / "out"
+    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
+    with _program(words) as scheduler:
+        address = _address(where)
+        with _program(_worker(address)):
+
+            def progress(line: str) -> None:
+                if line.startswith("3/"):
+                    scheduler.send_signal(signal.SIGKILL)
+
+            with pytest.raises(
+                InputError, match=r"--cluster: the (cluster failed|connection).*the same command goes on"
+            ):
+                reconstruct(None, scans, out, method="zero-filled", cluster=address, progress=progress)
+    assert len(json.loads((out / "manifest.json").read_text())["files"]) >= 3
 
 
 @pytest.mark.slow
