@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--minutes", type=positive, metavar="M", help="stop after M minutes of training")
     add.add_argument("--steps", type=count, metavar="N", help="stop after N steps")
     add.add_argument("--preset", choices=PRESETS, default="small", help="default: %(default)s")
+    add.add_argument("--batch-size", type=count, default=8, metavar="N", help="slices a step, default: %(default)s")
     add.add_argument(
         "--method",
         choices=TRAINING_METHODS,
@@ -36,6 +37,8 @@ def add(commands: Commands) -> None:
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: %(default)s"
     )
     add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    ahead = "processes that prepare batches; default: 0 on a processor, else up to 8. The result is the same"
+    add.add_argument("--workers", type=int, choices=range(65), metavar="N", help=ahead)
     where = "keep the figures as an MLflow run too: http://server:5000 or sqlite:///runs.db"
     add.add_argument("--mlflow", metavar="URI", help=where)
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
@@ -81,9 +84,11 @@ def train(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         preset=arguments.preset,
         seed=arguments.seed,
+        batch_size=arguments.batch_size,
         precision=arguments.precision,
         init=arguments.init,
         device=device(arguments.device),
+        workers=arguments.workers,
         method=arguments.method,
         mlflow=arguments.mlflow,
     )

@@ -87,8 +87,7 @@ class Learner:
     def _follow(self) -> None:
         share = 1 - (1 - 1 / self.step) ** (AVERAGE_EXPONENT + 1)
         source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
-        for mine, theirs in zip(self.average.parameters(), source.parameters(), strict=True):
-            mine.lerp_(theirs, share)
+        torch._foreach_lerp_(list(self.average.parameters()), list(source.parameters()), share)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a resumed training needs, by name."""

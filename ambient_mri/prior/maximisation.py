@@ -58,11 +58,11 @@ def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, se
     if resume(folder, learner):
         logger.info("M-step resumed at step %d", learner.step)
     started = time.monotonic() - learner.seconds
-    for rows in Batches(len(images), training.BATCH, seed, learner.step):
+    for places in Batches(len(images), training.BATCH, seed, learner.step):
         done = length.progress(learner)
         if done >= 1:
             break
-        batch = collate([images[i] for i in rows]).to(device)
+        batch = collate([images[place.scan] for place in places]).to(device)
         drawn = draw(batch, [stream(seed, learner.step, i) for i in range(len(batch))])
         try:
             loss = learner.update(batch, drawn, done)

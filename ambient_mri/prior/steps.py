@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -35,9 +36,17 @@ def stream(seed: int, step: int, position: int) -> Generator:
     return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+class Place(NamedTuple):
+    """One sample of a training: its step, its position in the global batch, and the index of its scan."""
+
+    step: int
+    position: int
+    scan: int
+
+
 @dataclass(frozen=True)
-class Batches(Sampler[list[int]]):
-    """Batches of scan indices from `first` on, without end: one seeded permutation after another, cut into batches.
+class Batches(Sampler[list[Place]]):
+    """Batches from step `first` on, without end: one seeded permutation of the scans after another, cut into batches.
 
     Of each global batch, process `rank` of `world` gets its contiguous share.
     """
@@ -49,16 +58,15 @@ class Batches(Sampler[list[int]]):
     rank: int = 0
     world: int = 1
 
-    def __iter__(self) -> Iterator[list[int]]:
-        step = self.first
+    def __iter__(self) -> Iterator[list[Place]]:
+        step, share = self.first, self.batch // self.world
         while True:
-            share = self.batch // self.world
-            start = step * self.batch + self.rank * share
-            yield [self._scan(place) for place in range(start, start + share)]
+            positions = range(self.rank * share, (self.rank + 1) * share)
+            yield [Place(step, position, self._scan(step * self.batch + position)) for position in positions]
             step += 1
 
-    def _scan(self, place: int) -> int:
-        lap, within = divmod(place, self.count)
+    def _scan(self, nth: int) -> int:
+        lap, within = divmod(nth, self.count)
         order = torch.randperm(self.count, generator=stream(self.seed, -1 - lap, 0))
         return int(order[within])
 

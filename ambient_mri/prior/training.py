@@ -7,29 +7,27 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from ambient_mri.corruption import Further, Identifiability, identifiability
+from ambient_mri.corruption import Identifiability, identifiability
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement, collate
+from ambient_mri.measurement import Measurement
 from ambient_mri.prior.ambientgan import AdversarialLearner, Adversaries
 from ambient_mri.prior.bundle import load_weights, save_bundle
 from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
+from ambient_mri.prior.feed import Prepared, default_workers, feed
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
-from ambient_mri.prior.preconditioning import LOWEST_SIGMA
-from ambient_mri.prior.steps import Batches, Draw, draw, stream
-from ambient_mri.prior.symmetry import move
+from ambient_mri.prior.steps import Batches, Draw, stream
 from ambient_mri.prior.tracking import Tracking
 
 logger = logging.getLogger("ambient_mri.training")
@@ -53,10 +51,14 @@ class TrainOptions:
         When to stop: whichever comes first; neither means 30 minutes. Minutes are of training, over all resumes.
     preset
         Size of the network: "tiny", "small" or "base".
+    batch_size
+        Slices a step, over all processes together.
     precision
         "auto" (bfloat16 where the processor has it), "float32" or "bfloat16": inside the network only.
     init
         Bundle whose weights training starts from.
+    workers
+        Processes that prepare batches ahead; None: none on a processor, those that are free beside a GPU.
     method
         "ambient"; for comparison only: "ssdu" (the same cascade as a self-supervised unrolled network: every draw at
         σ_y, judged on what D hid; Yaman et al. 2020, weighted as in Millard and Chiew 2023), "naive" (D absent),
@@ -71,9 +73,11 @@ class TrainOptions:
     steps: int | None = None
     preset: str = "small"
     seed: int = 0
+    batch_size: int = BATCH
     precision: str = "auto"
     init: Path | None = None
     device: str = "cpu"
+    workers: int | None = None
     method: str = "ambient"
     mlflow: str | None = None
 
@@ -86,13 +90,13 @@ class _Process:
     world: int
 
     @classmethod
-    def join(cls, device: str) -> _Process:
+    def join(cls, options: TrainOptions) -> _Process:
         world = int(os.environ.get("WORLD_SIZE", "1"))
         if world > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        if BATCH % world:
-            raise InputError(f"{world} processes cannot share a batch of {BATCH}", where="--nproc-per-node",
-                             remedy=f"Use a divisor of {BATCH}")  # fmt: skip
+            torch.distributed.init_process_group("nccl" if options.device.startswith("cuda") else "gloo")
+        if options.batch_size % world:
+            raise InputError(f"{world} processes cannot share a batch of {options.batch_size}",
+                             where="--nproc-per-node", remedy="Make --batch-size a multiple of it")  # fmt: skip
         return cls(int(os.environ.get("RANK", "0")), world)
 
 
@@ -114,7 +118,7 @@ def dry_run(options: TrainOptions) -> list[str]:
         f"corruption {scans.pattern()}, D keeps {scans.further().keep}",
         f"check      {answer.explain()}",
         f"network    {options.preset}, {size:.1f} million parameters, {_precision(options)}",
-        f"training   {_until(options)}, batches of {BATCH}, method {options.method}, seed {options.seed}",
+        f"training   {_until(options)}, batches of {options.batch_size}, method {options.method}, seed {options.seed}",
         f"output     {options.out / 'bundle'}",
     ]
 
@@ -128,7 +132,7 @@ def train(options: TrainOptions, preview: Preview | None = None) -> Path:
         If the data cannot be used or cannot identify the images (see `corruption.identifiability`), or `options.out`
         holds another training.
     """
-    process = _Process.join(options.device)
+    process = _Process.join(options)
     spec, scans, answer = _prepare(options)
     logger.info("%s", answer.explain())
     learner = _learner(options, scans, process)
@@ -188,21 +192,16 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
     from ignite.engine import Engine, Events
     from monai.engines import SupervisedTrainer
 
-    law, started = scans.further(), time.monotonic() - learner.seconds
+    started = time.monotonic() - learner.seconds
     losses: deque[float] = deque(maxlen=1)
 
-    def update(engine: Engine, batch: Measurement) -> dict[str, float]:
-        measurement = batch.to(options.device)
-        first = process.rank * len(batch)
-        rngs = [stream(options.seed, learner.step, first + i) for i in range(len(batch))]
-        drawn = _compared(draw(measurement, law, rngs), measurement, options.method)
-        if scans.spec.symmetry is not None:
-            measurement, drawn = move(measurement, drawn, scans.spec.symmetry, rngs)
+    def update(engine: Engine, batch: tuple[Measurement, Draw]) -> dict[str, float]:
+        measurement, drawn = batch
         try:
             loss = learner.update(measurement, drawn, _progress(options, learner))
         except FloatingPointError as problem:
             remedy = "Look for extreme values by `data check`, or try --precision float32; the last checkpoint is kept"
-            raise InputError(str(problem), where=batch.scan_ids[0], remedy=remedy) from problem
+            raise InputError(str(problem), where=measurement.scan_ids[0], remedy=remedy) from problem
         loss, learner.seconds = _together(loss, time.monotonic() - started, process, options.device)
         losses.append(loss)
         return {"loss": loss}
@@ -231,12 +230,13 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
         ]
     if _progress(options, learner) >= 1:
         return
-    batches = Batches(len(scans), BATCH, options.seed, learner.step, process.rank, process.world)
-    loader: DataLoader[Any] = DataLoader(scans, batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]
+    prepared = Prepared(scans, scans.further(), options.seed, options.method)
+    batches = Batches(len(scans), options.batch_size, options.seed, learner.step, process.rank, process.world)
+    workers = default_workers(options.device) if options.workers is None else options.workers
     trainer = SupervisedTrainer(
-        device=torch.device(options.device), max_epochs=2**31, train_data_loader=loader, network=learner.network,
-        optimizer=learner.optimisers[-1], loss_function=lambda *_: None, epoch_length=VALIDATION_STEPS,
-        iteration_update=update, decollate=False,
+        device=torch.device(options.device), max_epochs=2**31, epoch_length=VALIDATION_STEPS,
+        train_data_loader=feed(prepared, batches, workers, options.device), network=learner.network,
+        optimizer=learner.optimisers[-1], loss_function=lambda *_: None, iteration_update=update, decollate=False,
     )  # fmt: skip
     if monitor is not None and monitor.tracking is not None:
         trainer.add_event_handler(Events.STARTED, monitor.tracking.start)
@@ -244,20 +244,6 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
         trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
     logging.getLogger("ignite").setLevel(logging.ERROR)
     trainer.run()
-
-
-def _compared(drawn: Draw, measurement: Measurement, method: str) -> Draw:
-    """The draw as it is, or what the comparisons make of it."""
-    if method == "ambient":
-        return drawn
-    if method == "ssdu":
-        return replace(drawn, sigma=measurement.noise_std.clamp_min(LOWEST_SIGMA))
-    everything = measurement.mask.to(torch.float32)
-    if method == "unweighted":
-        return replace(drawn, further=Further(drawn.further.operator, everything))
-    # Without D the samples at σ_y would carry no loss at all: the least level is where noise was at least doubled.
-    least = measurement.noise_std * 2**0.5
-    return replace(drawn, further=Further(measurement.operator(), everything), sigma=torch.maximum(drawn.sigma, least))
 
 
 def _progress(options: TrainOptions, learner: Learner) -> float:
@@ -296,6 +282,6 @@ def _identity(options: TrainOptions, spec: DataSpec) -> dict[str, Any]:
     """What must be the same for a resume to be the same training."""
     return {
         "data": spec.name, "data_sha256": spec.sha256, "preset": options.preset, "method": options.method,
-        "seed": options.seed, "batch": BATCH, "precision": str(_precision(options)).removeprefix("torch."),
+        "seed": options.seed, "batch": options.batch_size, "precision": str(_precision(options)).removeprefix("torch."),
         "init": None if options.init is None else str(options.init),
     }  # fmt: skip

@@ -18,7 +18,7 @@ from ambient_mri.prior.checkpoint import resume, save_checkpoint
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.network import Architecture, build_network
 from ambient_mri.prior.preconditioning import AmbientPrior
-from ambient_mri.prior.steps import Batches, draw, stream
+from ambient_mri.prior.steps import Batches, Place, draw, stream
 from ambient_mri.sampling.prior_samples import heun
 from tests.laws.expectation import generators
 from tests.laws.operators import complex_normal, relative
@@ -64,14 +64,15 @@ def test_a_step_draws_the_same_for_every_split_of_the_batch() -> None:
 
 
 def test_processes_share_the_global_batch_and_a_resumed_run_goes_on_with_it() -> None:
-    def taken(first: int = 0, rank: int = 0, world: int = 1) -> list[list[int]]:
+    def taken(first: int = 0, rank: int = 0, world: int = 1) -> list[list[Place]]:
         batches = iter(Batches(7, 4, seed=3, first=first, rank=rank, world=world))
         return [next(batches) for _ in range(8 - first)]
 
     whole = taken()
     assert taken(first=5) == whole[5:]
     assert [a + b for a, b in zip(taken(rank=0, world=2), taken(rank=1, world=2), strict=True)] == whole
-    order = list(chain.from_iterable(whole))
+    assert [place.position for place in whole[0]] == [0, 1, 2, 3]
+    order = [place.scan for place in chain.from_iterable(whole)]
     assert sorted(order[:7]) == sorted(order[7:14]) == list(range(7))  # every scan once a lap
     assert order[:7] != order[7:14]
     assert stream(3, 1, 0).initial_seed() != stream(3, 0, 1).initial_seed()
@@ -92,7 +93,7 @@ def test_prior_samples_do_not_depend_on_the_batches(encoding: Encoding) -> None:
 def _train(learner: Learner, scans: Measurement, until: int) -> list[float]:
     losses = []
     while learner.step < until:
-        rows = next(iter(Batches(len(scans), 3, seed=0, first=learner.step)))
+        rows = [place.scan for place in next(iter(Batches(len(scans), 3, seed=0, first=learner.step)))]
         rngs = [stream(0, learner.step, place) for place in range(3)]
         losses.append(learner.update(scans[rows], draw(scans[rows], FURTHER, rngs), learner.step / 6))
     return losses

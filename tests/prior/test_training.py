@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from ambient_mri.operators import Masked
 from ambient_mri.patterns import RandomLines
 from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.feed import Prepared, compared, feed
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.steps import Batches, draw, stream
 from ambient_mri.prior.training import TrainOptions, dry_run, train
@@ -59,6 +61,41 @@ def test_resumed_training_equals_the_uninterrupted_one(tmp_path: Path, monkeypat
     resumed = train(parted)
     for name, value in load_file(whole / "models/model.safetensors").items():
         assert torch.equal(value, load_file(resumed / "models/model.safetensors")[name]), name
+
+
+@pytest.mark.parametrize("method", ["ambient", "naive"])
+def test_workers_change_nothing(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where every scan is mirrored and shifted, and an epoch of the engine ends within the run."""
+    monkeypatch.setattr(training, "VALIDATION_STEPS", 2)
+    spec = tmp_path / "moved.yaml"
+    spec.write_text("based_on: brain_demo\nsymmetry: {mirror: true, shift: 2}\n")
+    options = replace(OPTIONS, data=str(spec), steps=3, batch_size=4, method=method)
+    first, second = (
+        load_file(train(replace(options, out=tmp_path / str(n), workers=n)) / "models/model.safetensors")
+        for n in (0, 2)
+    )
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_scan_that_cannot_be_used_is_named_by_workers_too(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_scans(load_spec("brain_demo"), "train", limit=8)
+    prepared = Prepared(data, data.further(), seed=0, method="ambient")
+
+    def refuse(self: object, index: int) -> Measurement:
+        raise InputError("not a brain", where="scan 7", remedy="Leave it out")
+
+    monkeypatch.setattr(type(data), "__getitem__", refuse)
+    with pytest.raises(InputError, match=r"^scan 7: not a brain\. Leave it out"):
+        next(feed(prepared, Batches(8, 4, seed=0), workers, "cpu"))
+
+
+def test_a_killed_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_scans(load_spec("brain_demo"), "train", limit=8)
+    prepared = Prepared(data, data.further(), seed=0, method="ambient")
+    monkeypatch.setattr(type(data), "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"--workers: a worker .* was killed"):
+        next(feed(prepared, Batches(8, 4, seed=0), 1, "cpu"))
 
 
 @pytest.mark.slow
@@ -103,7 +140,7 @@ def test_unidentifiable_laws_are_refused_before_the_first_step(tmp_path: Path) -
 
 def test_batches_are_the_same_however_they_are_shared() -> None:
     def take(batches: Batches, count: int) -> list[list[int]]:
-        return [batch for batch, _ in zip(batches, range(count), strict=False)]
+        return [[place.scan for place in batch] for batch, _ in zip(batches, range(count), strict=False)]
 
     whole = take(Batches(10, 4, seed=3), 6)
     halves = [take(Batches(10, 4, seed=3, rank=rank, world=2), 6) for rank in (0, 1)]
@@ -139,17 +176,17 @@ def test_noise_levels_of_training_are_at_use_near_it_and_everywhere(scans: list[
 def test_ssdu_draws_at_the_noise_of_the_scan_and_is_judged_on_what_was_hidden(scans: list[Measurement]) -> None:
     batch = collate(scans[:4])
     drawn = draw(batch, FurtherCorruption(RandomLines(4), (0.25, 0.8)), [stream(0, 5, i) for i in range(4)])
-    compared = training._compared(drawn, batch, "ssdu")
-    assert torch.equal(compared.sigma, batch.noise_std)
-    assert torch.equal(compared.further.weight, drawn.further.weight)
+    judged = compared(drawn, batch, "ssdu")
+    assert torch.equal(judged.sigma, batch.noise_std)
+    assert torch.equal(judged.further.weight, drawn.further.weight)
 
     class Zero:
         def denoise(self, x_in: torch.Tensor, sigma: torch.Tensor, given: Masked) -> torch.Tensor:
             return torch.zeros_like(x_in)
 
-    A, shown = batch.operator(), compared.further.operator.mask
+    A, shown = batch.operator(), judged.further.operator.mask
     louder = torch.where(shown, 2 * batch.y, batch.y)
-    losses = [ambient_loss(Zero(), y, A, compared.further, compared.sigma, batch.noise_std, compared.noise)
+    losses = [ambient_loss(Zero(), y, A, judged.further, judged.sigma, batch.noise_std, judged.noise)
               for y in (batch.y, louder)]  # fmt: skip
     assert torch.equal(*losses)
     assert bool((losses[0] > 0).all())
