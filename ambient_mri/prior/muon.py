@@ -7,7 +7,7 @@ training step. Equal shapes are iterated together here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -67,16 +67,13 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in same.items():
                 self._update(group, max(shape), parameters)
 
-    def _update(self, group: dict[str, Any], longest: int, parameters: list[nn.Parameter]) -> None:
-        looked_ahead = []
+    def _update(self, group: dict[str, Any], longest: int, parameters: Sequence[nn.Parameter]) -> None:
         for parameter in parameters:
-            assert parameter.grad is not None
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            buffer = state["momentum"]
-            buffer.lerp_(parameter.grad, 1 - group["momentum"])
-            looked_ahead.append(parameter.grad.lerp(buffer, group["momentum"]).flatten(1))
+            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        buffers = [self.state[parameter]["momentum"] for parameter in parameters]
+        slopes = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_lerp_(buffers, slopes, 1 - group["momentum"])
+        looked_ahead = torch._foreach_lerp(slopes, buffers, group["momentum"])
         size = group["lr"] * group["update_rms"] * longest**0.5  # entries of an m × n factor have rms 1/√max(m, n)
-        for parameter, factor in zip(parameters, orthogonal_factor(torch.stack(looked_ahead)), strict=True):
-            parameter.sub_(size * factor.view_as(parameter))
+        factors = size * orthogonal_factor(torch.stack([matrix.flatten(1) for matrix in looked_ahead]))
+        torch._foreach_sub_(list[Tensor](parameters), [f.view_as(p) for f, p in zip(factors, parameters, strict=True)])
