@@ -4,8 +4,8 @@
 
 `--init MODEL` starts from the weights of another one: the model of a smaller matrix, or the same one to train
 it longer. Patients of the validation and test parts, the hold-out of the audit, stay out of the training. Run it again
-after an interruption: it goes on. The folder of a model holds weights in half precision, its card, results.md and
-audit.md.
+after an interruption: it goes on, and a training that has ended is not needed: `OUT/bundle` may come from another
+machine. The folder of a model holds weights in half precision, its card, results.md and audit.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ambient_mri import files
 from ambient_mri.audit.run import AuditOptions, audit
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.bundle import CARD
 from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
@@ -32,14 +33,24 @@ def made(given: argparse.Namespace) -> Path:
         print(line, file=sys.stderr, flush=True)
 
     spec = load_spec(given.data)
-    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed, init=given.init)
-    bundle = train(options, preview)
-    evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, progress=say)
+    options = TrainOptions(
+        given.data, given.out, given.minutes, given.steps, given.preset, given.seed, given.batch_size, init=given.init,
+        device=given.device,
+    )  # fmt: skip
+    bundle = given.out / "bundle"
+    if not (bundle / CARD).exists():
+        train(options, preview)
+    evaluation = evaluate(
+        bundle, spec, accelerations=given.acceleration, limit=given.limit, tuning_slices=given.tuning_slices,
+        device=given.device, progress=say,
+    )  # fmt: skip
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
-    asked = AuditOptions(bundle=bundle, data=given.data, out=given.out / "audit", level=given.level)
+    asked = AuditOptions(
+        bundle=bundle, data=given.data, out=given.out / "audit", level=given.level, device=given.device
+    )
     found, annex = audit(asked, say)
-    write_audit(asked.out, found, annex)
+    write_audit(out, found, annex)
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
     return ship(bundle, given.name, pages)
 
@@ -49,11 +60,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    for option, kind in {"minutes": float, "steps": int, "limit": int}.items():
+    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
         parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
     parser.add_argument("--init", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    for option, default in {"preset": "small", "level": "standard", "seed": 0}.items():
+    for option, default in {
+        "preset": "small",
+        "level": "standard",
+        "seed": 0,
+        "batch-size": 8,
+        "device": "cpu",
+    }.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     try:
         print(made(parser.parse_args(arguments)))

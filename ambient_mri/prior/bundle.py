@@ -135,6 +135,7 @@ def save_bundle(
         patients=len({scans.patient(i) for i in range(len(scans))}), preset=identity["preset"],
         method=identity["method"], seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60,
         precision=identity["precision"], initialised_from=identity["init"], identifiability=answer.explain(),
+        batch_size=identity["batch"],
         # λ weighs the noise of a sample against the squared error of the network's image
         consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0) if summary is not None else 1.0,
         withheld_nmse=(summary.nmse, summary.low, summary.high) if summary is not None else None,

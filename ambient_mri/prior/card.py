@@ -74,6 +74,8 @@ class Card(BaseModel):
         (y, x) of training slices.
     noise_std
         Mean σ_y of the training scans in normalised units.
+    initialised_from
+        The bundle that training started from: the name of a model of the package, or a path.
     consistency
         Default λ of the data-consistency solve after one step.
     mixture
@@ -110,6 +112,7 @@ class Card(BaseModel):
     identifiability: str
     consistency: float
     withheld_nmse: tuple[float, float, float] | None
+    batch_size: int = 8
     refinement: tuple[Lap, ...] = ()
     mixture: tuple[CardComponent, ...] | None = None
 
@@ -173,7 +176,7 @@ Trained by ambient-mri {self.version} {self.learned_from}, for research; not for
 | Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
 | Identifiability | {self.identifiability} |
 | Method | {self.method}, preset {self.preset}, seed {self.seed}, {self.precision} |
-| Length | {self.steps} steps, {self.minutes:.1f} minutes |
+| Length | {self.steps} steps of {self.batch_size} slices, {self.minutes:.1f} minutes |
 | Started from | {self.initialised_from or "random weights"} |
 | Error on withheld measurements | {error} |
 {self._laps()}

@@ -39,7 +39,9 @@ from ambient_mri.prior.maximisation import Length, maximise
 from ambient_mri.prior.monitor import SCANS, Summary, summarise
 from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.objective import withheld_error
+from ambient_mri.prior.shipped import called
 from ambient_mri.prior.steps import stream
+from ambient_mri.prior.training import BATCH
 
 logger = logging.getLogger("ambient_mri.refinement")
 
@@ -140,7 +142,7 @@ def _lap(
     error = _withheld(refined, options.sampler, spec, scans, posterior, seed, options.device)
     update = {
         "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
-        "minutes": card.minutes + learner.seconds / 60, "initialised_from": str(options.bundle),
+        "minutes": card.minutes + learner.seconds / 60, "initialised_from": called(options.bundle), "batch_size": BATCH,
         "data": spec.name, "data_sha256": spec.sha256, "refinement": (*earlier, done),
         "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip

@@ -21,6 +21,11 @@ def located(name: str) -> Path:
     return path if path.exists() else shipped().get(name, path)
 
 
+def called(bundle: Path) -> str:
+    """What `located` finds again: the name of a model of the package, the path of any other bundle."""
+    return next((name for name, path in shipped().items() if path == bundle), str(bundle))
+
+
 def ship(bundle: Path, name: str, pages: Mapping[str, str], folder: Path = FOLDER) -> Path:
     """A bundle as the package carries it: weights in half precision, and `pages` beside the card in `docs`.
 

@@ -27,6 +27,7 @@ from ambient_mri.prior.feed import Prepared, default_workers, feed
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
+from ambient_mri.prior.shipped import called
 from ambient_mri.prior.steps import Batches, Draw, stream
 from ambient_mri.prior.tracking import Tracking
 
@@ -283,5 +284,5 @@ def _identity(options: TrainOptions, spec: DataSpec) -> dict[str, Any]:
     return {
         "data": spec.name, "data_sha256": spec.sha256, "preset": options.preset, "method": options.method,
         "seed": options.seed, "batch": options.batch_size, "precision": str(_precision(options)).removeprefix("torch."),
-        "init": None if options.init is None else str(options.init),
+        "init": None if options.init is None else called(options.init),
     }  # fmt: skip

@@ -34,6 +34,8 @@ def test_a_shipped_model_is_half_as_large_and_reconstructs_alike(folder: Path, t
 def test_names_stand_where_bundles_do(folder: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shipped.located("brain") == folder / "brain"
     assert shipped.located(str(tiny_bundle)) == tiny_bundle
+    assert shipped.called(folder / "brain") == "brain"
+    assert shipped.called(tiny_bundle) == str(tiny_bundle)
     assert main(["models", "list"]) == 0
     assert "brain  Synthetic multi-coil brains" in capsys.readouterr().out
     assert main(["models", "show", "brain"]) == 0
