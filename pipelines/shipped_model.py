@@ -46,9 +46,8 @@ def made(given: argparse.Namespace) -> Path:
     )  # fmt: skip
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
-    asked = AuditOptions(
-        bundle=bundle, data=given.data, out=given.out / "audit", level=given.level, device=given.device
-    )
+    out = given.out / "audit"
+    asked = AuditOptions(bundle=bundle, data=given.data, out=out, level=given.level, device=given.device)
     found, annex = audit(asked, say)
     write_audit(out, found, annex)
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
