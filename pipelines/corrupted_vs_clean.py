@@ -1,7 +1,6 @@
 """What does never seeing a clean image cost? Five trainings of the same length, evaluated on the same test slices.
 
     python pipelines/corrupted_vs_clean.py --data brain_bids --clean brain_bids_clean --minutes 60 --out runs/comparison
-
 ambient     learns from the corrupted scans of --data
 clean       the same, from --clean: the fully sampled twin of --data (for tables only)
 unweighted  ambient without inverse-probability weights
@@ -40,10 +39,10 @@ def compare(given: argparse.Namespace) -> Evaluation:
     asked = {"accelerations": given.acceleration, "limit": given.limit, "tuning_slices": given.tuning_slices}
     for name, method in TRAININGS.items():
         data, methods = given.clean if name == "clean" else given.data, METHODS if name == "ambient" else LEARNED
-        options = TrainOptions(data, given.out / name, given.minutes, given.steps, given.preset, given.seed)
-        bundle = train(replace(options, method=method, device=given.device))
+        bundle = train(TrainOptions(data, given.out / name, given.minutes, given.steps, given.preset, given.seed,
+                                    method=method, device=given.device))  # fmt: skip
         key = settings_key({"data": spec.sha256, "weights": weights_sha256(bundle), "methods": methods, **asked})
-        stored, page = given.out / f"{name}.json", given.out / f"{name}.html"
+        stored, page = (given.out / f"{name}.{kind}" for kind in ("json", "html"))
         if done.done(name, key) is None:
             one = evaluate(bundle, spec, methods=methods, device=given.device, seed=given.seed, **asked)
             files.write(stored, one.to_json())

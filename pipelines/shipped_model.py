@@ -33,17 +33,13 @@ def made(given: argparse.Namespace) -> Path:
         print(line, file=sys.stderr, flush=True)
 
     spec = load_spec(given.data)
-    options = TrainOptions(
-        given.data, given.out, given.minutes, given.steps, given.preset, given.seed, given.batch_size, init=given.init,
-        device=given.device,
-    )  # fmt: skip
+    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed,
+                           given.batch_size, init=given.init, device=given.device)  # fmt: skip
     bundle = given.out / "bundle"
     if not (bundle / CARD).exists():
         train(options, preview)
-    evaluation = evaluate(
-        bundle, spec, accelerations=given.acceleration, limit=given.limit, tuning_slices=given.tuning_slices,
-        device=given.device, progress=say,
-    )  # fmt: skip
+    evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, device=given.device,
+                          tuning_slices=given.tuning_slices, progress=say)  # fmt: skip
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
     out = given.out / "audit"

@@ -6,8 +6,8 @@ from ambient_mri.report.audit_files import write_audit
 from ambient_mri.report.audit_page import audit_page
 from ambient_mri.report.audit_text import audit_text
 from ambient_mri.report.calibration import calibration_page, calibration_text
+from ambient_mri.report.evaluation_page import evaluation_page, tables_page
 from ambient_mri.report.gallery import gallery_page, write_gallery
-from ambient_mri.report.page import evaluation_page, tables_page
 from ambient_mri.report.table import evaluation_markdown, evaluation_text, tables_markdown
 
 __all__ = [

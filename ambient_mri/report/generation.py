@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ambient_mri.generation.results import HIGHER_IS_BETTER, METRICS, Comparison, Figure, Row
-from ambient_mri.report.page import STYLE
+from ambient_mri.report.page import document
 
 TITLES = {
     "frechet": ("Fréchet", 2), "kernel": ("Kernel ×10³", 2), "sliced_wasserstein": ("Sliced Wasserstein", 4),
@@ -91,36 +91,34 @@ def generation_json(sections: Sequence[Section], command: str) -> str:
 
 
 def generation_page(sections: Sequence[Section], command: str) -> str:
-    """The tables as one self-contained page: no script, nothing fetched."""
+    """The tables as one page."""
     heads = "".join(f'<th scope="col">{escape(TITLES[key][0])}</th>' for key in METRICS)
-    lines = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>Generated images</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Generated images</h1>",
+    terms = [f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in READING]
+    return document("Generated images", [
+        "<h1>Generated images</h1>",
         *(f'<p class="soft">{escape(_said(section.comparison))}</p>' for section in sections[:1]),
         '<div class="wide"><table><caption>★ marks the best set; the floor is what real images get.</caption>',
         f'<thead><tr><th scope="col">Method</th>{heads}</tr></thead>',
-    ]
-    for section in sections:
-        found = section.comparison
-        best = {key: winners(found.rows, key) for key in METRICS}
-        lines.append(f'<tbody class="rate"><tr><th scope="rowgroup" colspan="{len(METRICS) + 1}">'
-                     f"{escape(section.title)}</th></tr>")  # fmt: skip
-        for row in (found.floor, *found.rows):
-            name = f"floor: {row.name}" if row is found.floor else row.name
-            cells = "".join(
-                f'<td class="{"win" if row is not found.floor and row.name in best[key] else "soft"}">'
-                f"{escape(shown(key, row.figures[key]))}</td>"
-                for key in METRICS
-            )
-            lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-        lines.append("</tbody>")
-    terms = [f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in READING]
-    return "\n".join([
-        *lines, "</table></div>\n<h2>How to read this</h2>\n<dl>", *terms,
-        f"<dt>To repeat</dt><dd><code>{escape(command)}</code></dd>\n</dl>\n</main>\n</body>\n</html>\n",
+        *(line for section in sections for line in _section(section)),
+        "</table></div>\n<h2>How to read this</h2>\n<dl>", *terms,
+        f"<dt>To repeat</dt><dd><code>{escape(command)}</code></dd>\n</dl>",
     ])  # fmt: skip
+
+
+def _section(section: Section) -> list[str]:
+    found = section.comparison
+    best = {key: winners(found.rows, key) for key in METRICS}
+    title = f'<th scope="rowgroup" colspan="{len(METRICS) + 1}">{escape(section.title)}</th>'
+    lines = [f'<tbody class="rate"><tr>{title}</tr>']
+    for row in (found.floor, *found.rows):
+        name = f"floor: {row.name}" if row is found.floor else row.name
+        cells = "".join(
+            f'<td class="{"win" if row is not found.floor and row.name in best[key] else "soft"}">'
+            f"{escape(shown(key, row.figures[key]))}</td>"
+            for key in METRICS
+        )
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return [*lines, "</tbody>"]
 
 
 def _said(comparison: Comparison) -> str:

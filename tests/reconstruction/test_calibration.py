@@ -23,7 +23,7 @@ from ambient_mri.reconstruction.metrics import Interval
 from ambient_mri.reconstruction.reliability import Curve, held_out
 from ambient_mri.report.calibration import reliability_chart
 from ambient_mri.sampling.ensemble import Ensemble
-from tests.report.test_page import _Balance
+from tests.laws.markup import Balance
 
 SMALL = """
 based_on: brain_demo
@@ -82,7 +82,7 @@ def test_calibrate_then_reconstruct(
     assert after["coverage"][after["levels"].index(0.9)]["mean"] > 0.87
     assert ("pixels", False) in curves
     page = Path(written[1]).read_text()
-    checker = _Balance()
+    checker = Balance()
     checker.feed(page)
     assert checker.open == []
     assert page.count("<svg") == 2

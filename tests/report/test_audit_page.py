@@ -11,11 +11,11 @@ from ambient_mri.audit.annex import Annex, Case
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.report import annex_page, audit_page, audit_text, comparison_page, comparison_text
 from tests.audit.example import example
-from tests.report.test_page import _Balance
+from tests.laws.markup import Balance
 
 
 def _check(page: str) -> None:
-    checker = _Balance()
+    checker = Balance()
     checker.feed(page)
     assert checker.open == []
     assert "<script" not in page

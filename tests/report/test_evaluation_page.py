@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from ambient_mri.reconstruction.metrics import Interval
 from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
 from ambient_mri.report import evaluation_markdown, evaluation_page, evaluation_text
 from ambient_mri.report.table import COLUMNS, gain_sentence, winners
+from tests.laws.markup import Balance
 
 
 def _interval(mean: float, half: float = 0.5) -> Interval:
@@ -42,29 +42,9 @@ def evaluation() -> Evaluation:
     )  # fmt: skip
 
 
-class _Balance(HTMLParser):
-    """Opening and closing tags match, and images say what they show."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "img":
-            assert given.get("alt")
-        for name in ("src", "href"):
-            assert (given.get(name) or "data:").startswith("data:"), "nothing may be fetched"
-        if tag not in {"meta", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_page_is_well_formed_and_self_contained(evaluation: Evaluation) -> None:
     page = evaluation_page(evaluation)
-    checker = _Balance()
+    checker = Balance()
     checker.feed(page)
     assert checker.open == []
     assert "<script" not in page
@@ -110,7 +90,7 @@ def test_gains_are_said_as_they_are(psnr: Interval, expected: str) -> None:
 def test_equal_results_give_equal_bytes_and_few_results_a_page(evaluation: Evaluation) -> None:
     assert evaluation_page(evaluation) == evaluation_page(replace(evaluation))
     bare = replace(evaluation, rows=evaluation.rows[:1], gains=(), examples=(), bundle="", noise_std=None)
-    checker = _Balance()
+    checker = Balance()
     checker.feed(evaluation_page(bare))
     assert checker.open == []
 
