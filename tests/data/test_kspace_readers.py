@@ -17,6 +17,7 @@ from ambient_mri.data.readers import bart, mrd
 from ambient_mri.data.readers.content import kind, open_kspace
 from ambient_mri.data.readers.image_reader import KspaceReader
 from ambient_mri.data.readers.kspace import sliced
+from ambient_mri.data.readers.mrd_volume import prewhitened
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c, ifft2c
 
@@ -149,7 +150,7 @@ def test_averages_are_means_and_lower_sigma(write: Write) -> None:
     kspace = np.zeros((1, COILS, 1, READOUT, LINES), np.complex64)
     (volume,) = open_kspace(write(kspace, lines=[9], averages=[line, 3 * line, 2 * line], noise=noise, dwell=(0, 0)))
     assert volume.noise_std == pytest.approx((1 / 0.8 / 3) ** 0.5)
-    expected = mrd.prewhitened(torch.from_numpy(2 * line), torch.from_numpy(noise))
+    expected = prewhitened(torch.from_numpy(2 * line), torch.from_numpy(noise))
     assert torch.allclose(volume.read(0, torch.ones(1, LINES, dtype=torch.bool))[..., 9], expected, atol=1e-5)
 
 
