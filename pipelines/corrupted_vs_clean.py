@@ -1,6 +1,7 @@
 """What does never seeing a clean image cost? Five trainings of the same length, evaluated on the same test slices.
 
     python pipelines/corrupted_vs_clean.py --data brain_bids --clean brain_bids_clean --minutes 60 --out runs/comparison
+
 ambient     learns from the corrupted scans of --data
 clean       the same, from --clean: the fully sampled twin of --data (for tables only)
 unweighted  ambient without inverse-probability weights
@@ -27,7 +28,7 @@ from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
 from ambient_mri.reconstruction.methods import METHODS, needs_network
 from ambient_mri.reconstruction.results import Evaluation
-from ambient_mri.report import evaluation_markdown, evaluation_page
+from ambient_mri.report import evaluation_markdown, evaluation_page, write_evaluation
 
 TRAININGS = {name: name for name in ("ambient", "clean", "unweighted", "naive", "ssdu")} | {"clean": "ambient"}
 LEARNED = tuple(filter(needs_network, METHODS))
@@ -71,8 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    texts = {"json": joined.to_json(), "html": evaluation_page(joined), "md": evaluation_markdown(joined)}
-    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    print(*write_evaluation(given.out, joined), evaluation_markdown(joined), sep="\n")
     return 0
 
 

@@ -9,7 +9,6 @@ paper_restoration_table.py. Colour becomes luminance. Images of one sub-folder a
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from dataclasses import replace
@@ -21,7 +20,7 @@ from ambient_mri import files
 from ambient_mri.errors import InputError
 from ambient_mri.prior.training import TrainOptions
 from ambient_mri.reconstruction.comparison import restoration_table
-from ambient_mri.report import tables_markdown, tables_page
+from ambient_mri.report import tables_markdown, write_tables
 
 
 def specs(given: argparse.Namespace) -> list[Path]:
@@ -63,9 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    document = json.dumps([one.to_dict() for one in found], indent=2) + "\n"
-    texts = {"json": document, "html": tables_page(title, found), "md": tables_markdown(title, found)}
-    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    print(*write_tables(given.out, title, found), tables_markdown(title, found), sep="\n")
     return 0
 
 

@@ -11,17 +11,15 @@ Writes results.md, .json and .html.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ambient_mri import files
 from ambient_mri.errors import InputError
 from ambient_mri.prior.training import TrainOptions
 from ambient_mri.reconstruction.comparison import restoration_table
-from ambient_mri.report import tables_markdown, tables_page
+from ambient_mri.report import tables_markdown, write_tables
 
 DATA = ("brain_bids_pixels", "brain_bids_blocks", "brain_bids")
 TITLE = "Restoration of real brain slices"
@@ -51,9 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    document = json.dumps([one.to_dict() for one in found], indent=2) + "\n"
-    texts = {"json": document, "html": tables_page(TITLE, found), "md": tables_markdown(TITLE, found)}
-    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    print(*write_tables(given.out, TITLE, found), tables_markdown(TITLE, found), sep="\n")
     return 0
 
 

@@ -13,11 +13,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from ambient_mri import files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.radial import evaluate_radial
-from ambient_mri.report import evaluation_markdown, evaluation_page
+from ambient_mri.report import evaluation_markdown, write_evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as problem:
         print(problem, file=sys.stderr)
         return 2
-    texts = {"json": found.to_json(), "html": evaluation_page(found), "md": evaluation_markdown(found)}
-    print(*(files.write(given.out / f"results.{kind}", text) for kind, text in texts.items()), texts["md"], sep="\n")
+    print(*write_evaluation(given.out, found), evaluation_markdown(found), sep="\n")
     return 0
 
 
