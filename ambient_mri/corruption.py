@@ -90,7 +90,7 @@ class FurtherLaw(Protocol):
     def keeping(self, share: float) -> FurtherLaw:
         """The same, but always the fraction `share` is kept, e.g. nearly all, to check what is said of the rest."""
 
-    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
+    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None) -> Further:
         """One D a sample, `rngs[i]` for sample i; `component[i]` says which law its mask follows (None: the first)."""
 
     def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
@@ -147,7 +147,7 @@ class MixedCorruption:
     def keeping(self, share: float) -> MixedCorruption:
         return replace(self, laws=tuple(law.keeping(share) for law in self.laws))
 
-    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
+    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None) -> Further:
         which = [0] * len(rngs) if component is None else component
         rows = zip(A.mask[:, 0].cpu(), rngs, which, strict=True)
         return _further(A, [self.laws[k].thinned(mask, rng) for mask, rng, k in rows])

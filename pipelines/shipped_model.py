@@ -38,14 +38,14 @@ def made(given: argparse.Namespace) -> Path:
     bundle = given.out / "bundle"
     if not (bundle / CARD).exists():
         train(options, preview)
-    evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, device=given.device,
-                          tuning_slices=given.tuning_slices, progress=say)  # fmt: skip
-    files.write(given.out / "evaluation.json", evaluation.to_json())
-    files.write(given.out / "evaluation.html", evaluation_page(evaluation))
     out = given.out / "audit"
     asked = AuditOptions(bundle=bundle, data=given.data, out=out, level=given.level, device=given.device)
     found, annex = audit(asked, say)
     write_audit(out, found, annex)
+    evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, device=given.device,
+                          tuning_slices=given.tuning_slices, progress=say)  # fmt: skip
+    files.write(given.out / "evaluation.json", evaluation.to_json())
+    files.write(given.out / "evaluation.html", evaluation_page(evaluation))
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
     return ship(bundle, given.name, pages)
 

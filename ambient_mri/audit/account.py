@@ -127,7 +127,8 @@ def subject_of(state: Material) -> Subject:
 def data_of(state: Material) -> Data:
     """Against which scans."""
     train, hold, spec = state.train, state.hold, state.spec
-    law = " ".join(f"{key}={value}" for key, value in spec.acquisition.pattern.model_dump().items())
+    laws = dict.fromkeys(one.acquisition.pattern for one in spec.components())
+    law = "; ".join(" ".join(f"{key}={value}" for key, value in one.model_dump().items()) for one in laws)
     return Data(
         name=spec.name, title=spec.title, sha256=spec.sha256, simulated=spec.simulated,
         scans="images" if state.options.scans == "images" else "measured", corruption=law,

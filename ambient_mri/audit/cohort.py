@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.corruption import FurtherLaw
 from ambient_mri.data.dataset import EvaluationScans, Scans, open_evaluation, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
@@ -160,7 +160,7 @@ def with_content(pictures: Tensor) -> list[int]:
     return torch.nonzero(spread >= LEAST_DETAIL * spread.median()).flatten().tolist()
 
 
-def views(side: Side, law: FurtherCorruption | None, seed: int, further: int = 2) -> Tensor:
+def views(side: Side, law: FurtherLaw | None, seed: int, further: int = 2) -> Tensor:
     """`(views, n, 1, y, x)`: the pictures, and `further` more of each slice from a part D A of what was measured.
 
     Two pictures of one slice under different masks count as the same for the embedder. Without a law (images),
@@ -172,7 +172,7 @@ def views(side: Side, law: FurtherCorruption | None, seed: int, further: int = 2
         for batch in side.batches():
             rngs = [stream(seed, -12 - number, first + i) for i in range(len(batch))]
             assert law is not None
-            parts.append(view(law.draw(batch.operator(), rngs).operator, batch.y, batch.noise_std))
+            parts.append(view(law.draw(batch.operator(), rngs, batch.component).operator, batch.y, batch.noise_std))
             first += len(batch)
         found.append(torch.cat(parts))
     return torch.stack(found)

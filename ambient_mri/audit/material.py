@@ -21,6 +21,7 @@ from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
 from ambient_mri.audit.search import Features
+from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.prior.bundle import Bundle, load_bundle, weights_sha256
@@ -248,7 +249,7 @@ def _embedder(
     path = options.out / "work" / "embedder.safetensors"
     if path.exists():
         return embedder.load_embedder(path).to(options.device)
-    law = None if options.scans == "images" else spec.further()
+    law = None if options.scans == "images" else open_scans(spec, "train").further()
 
     started = time.monotonic()
 

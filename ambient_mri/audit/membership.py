@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit.similarity import Whitening
-from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.corruption import FurtherLaw
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import keep
 from ambient_mri.prior.objective import corrupt_further
@@ -128,7 +128,7 @@ def auc(lower: Array, upper: Array) -> float:
 
 @torch.no_grad()
 def withheld_errors(
-    prior: Prior, scans: Iterable[Measurement], law: FurtherCorruption, whitening: Whitening, levels: Sequence[float],
+    prior: Prior, scans: Iterable[Measurement], law: FurtherLaw, whitening: Whitening, levels: Sequence[float],
     *, seed: int, draws: int = 1, progress: Callable[[], None] = lambda: None,
 ) -> Array:  # fmt: skip
     """log e(σ) of every slice, `(slices, levels)`.
@@ -154,7 +154,7 @@ def withheld_errors(
         total = torch.zeros(len(batch), len(levels), dtype=torch.float64)
         for k in range(draws):
             rngs = [stream(seed, -7 - k, first + i) for i in range(len(batch))]
-            further = law.draw(A, rngs)
+            further = law.draw(A, rngs, batch.component)
             shown = further.operator
             hidden = A.mask & ~shown.mask
             count = hidden.expand(-1, 1, *batch.image_shape).sum((1, 2, 3)).clamp_min(1) * y.shape[1]

@@ -25,7 +25,6 @@ from ambient_mri.data.spec_problems import explained, nearest
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
-    from ambient_mri.corruption import FurtherCorruption
     from ambient_mri.data.simulation import Acquisition
     from ambient_mri.patterns import Pattern
 
@@ -99,12 +98,6 @@ class DataSpec(Facts):
             assert self.acquisition.further.pattern is not None  # facts.AcquisitionFacts sees to it
             return FullySampled(build_law(self.acquisition.further.pattern, self.name))
         return build_law(self.acquisition.pattern, self.name)
-
-    def further(self) -> FurtherCorruption:
-        """The law of D; of a mixture, see `components`."""
-        from ambient_mri.corruption import FurtherCorruption
-
-        return FurtherCorruption(self.pattern(), self.acquisition.further.keep)
 
     def simulation(self, pattern: Pattern | None = None) -> Acquisition:
         """The facts that simulate a scan; `pattern` takes the place of the spec's law."""

@@ -179,7 +179,8 @@ def _withheld(
     count = min(len(chosen), SCANS)
     for start in range(0, count, HELD_OUT_BATCH):
         batch = collate([chosen[i] for i in range(start, min(start + HELD_OUT_BATCH, count))]).to(device)
-        further = law.draw(batch.operator(), [stream(seed, -1, 1000 + start + i) for i in range(len(batch))])
+        rngs = [stream(seed, -1, 1000 + start + i) for i in range(len(batch))]
+        further = law.draw(batch.operator(), rngs, batch.component)
         shown = replace(batch, mask=further.operator.mask)
         drawn = _Drawn(posterior(model, sampler, shown, seed)[:, :1])
         error, energy = withheld_error(drawn, batch.y, batch.operator(), further, batch.noise_std)

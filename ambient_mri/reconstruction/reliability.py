@@ -166,7 +166,7 @@ def held_out(
     for rows, batch in _batches(scans):
         batch = batch.to(device)
         rngs = [stream(seed, -4, row) for row in rows]
-        shown = law.draw(batch.operator(), rngs).operator
+        shown = law.draw(batch.operator(), rngs, batch.component).operator
         for i, components in enumerate(_of_batch(run, batch, shown)):
             parts.setdefault(scans.patient(rows[i]), []).append(_thinned(components, rngs[i]))
         done = rows[-1] + 1

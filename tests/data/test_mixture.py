@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from ambient_mri.audit import levels
 from ambient_mri.cli import main
 from ambient_mri.corruption import MixedCorruption, Mixture
 from ambient_mri.data.check import check
@@ -194,3 +195,21 @@ def test_mistakes_are_named(mixture: object, complaint: str, mixed: Write) -> No
 def test_clean_is_no_key_elsewhere(mixed: Write) -> None:
     with pytest.raises(InputError, match="names a clean image"):
         mixed(clean=True)
+
+
+def test_a_mixture_is_trained_on_calibrated_refined_and_audited(
+    mixed: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each scan is thinned by the law that drew it, wherever a part of a scan is held back."""
+    monkeypatch.setitem(levels.LEVELS, "quick", levels.Level(52, 2, 20, 2, (0.5,), 8, 1, 4))
+    mixed([{"share": 0.5}, {"share": 0.5, "acquisition": POINTS}])
+    spec, bundle = str(tmp_path / "mixed.yaml"), tmp_path / "run/bundle"
+    for command, where in {
+        "train --preset tiny --steps 1": "run", f"calibrate {bundle} --samples 2 --nfe 2": "calibration.html",
+        f"refine {bundle} --laps 1 --steps 1 --nfe 2": "refined", f"audit {bundle} --level quick": "audit",
+    }.items():  # fmt: skip
+        out = ["--html" if where.endswith("html") else "--out", str(tmp_path / where)]
+        assert main([*command.split(), "--data", spec, *out]) == 0, command
+    corruption = json.loads((tmp_path / "audit/audit.json").read_text())["data"]["corruption"]
+    assert "random_lines" in corruption
+    assert "random_points" in corruption

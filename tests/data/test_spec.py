@@ -41,7 +41,7 @@ def test_packaged_laws():
     assert load_spec("brain_bids_pixels").pattern() == Pixels(0.6)
     assert load_spec("brain_bids_blocks").pattern() == Blocks(1 / 3, 1 / 3, 1)
     assert load_spec("brain_bids_clean").pattern() == FullySampled(RandomLines(4.0, 0.08))
-    assert load_spec("brain_bids").further().keep == (0.25, 0.95)
+    assert load_spec("brain_bids").acquisition.further.keep == (0.25, 0.95)
     assert load_spec("brain_bids_noise05").acquisition.noise_std == 0.05
     assert load_spec("brain_bids_noiseless").acquisition.noise_std == 0
 
