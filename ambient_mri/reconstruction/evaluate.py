@@ -114,8 +114,8 @@ def evaluate(
         domain=domain, noise_std=spec.acquisition.noise_std, split=split, slices=len(scans),
         volumes=len(whose.volumes), patients=len(set(whose.patients)),
         tuning_slices=sum(len(batch.measurement) for batch in held), seed=seed,
-        command=_command(bundle_path, spec, split, accelerations, methods, limit, seed, sampling), rows=tuple(rows),
-        gains=tuple(gains), examples=tuple(examples),
+        command=_command(bundle_path, spec, split, accelerations, methods, limit, tuning_slices, seed, sampling),
+        rows=tuple(rows), gains=tuple(gains), examples=tuple(examples),
     )  # fmt: skip
 
 
@@ -217,12 +217,13 @@ def _say_what_was_learned(bundle: Bundle | None, spec: DataSpec, progress: Calla
 
 def _command(
     bundle: Path | None, spec: DataSpec, split: str, rates: Sequence[float], methods: Sequence[str],
-    limit: int | None, seed: int, sampling: Sampling | None,
+    limit: int | None, tuning_slices: int, seed: int, sampling: Sampling | None,
 ) -> str:  # fmt: skip
     words = ["ambient-mri", "evaluate", "none" if bundle is None else str(bundle), "--data", spec.name]
     words += ["--split", split, "--methods", ",".join(methods), "--seed", str(seed)]
     words += ["--acceleration", ",".join(f"{rate:g}" for rate in rates)] if rates else []
     words += ["--limit", str(limit)] if limit is not None else []
+    words += ["--tuning-slices", str(tuning_slices)]
     if sampling is not None and set(methods) & set(named.POSTERIOR):
         words += ["--samples", str(sampling.samples)]
         words += ["--nfe", str(sampling.nfe)] if sampling.nfe is not None else []
