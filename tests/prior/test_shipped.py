@@ -61,7 +61,8 @@ def test_models_of_the_package_are_small_and_say_what_they_are(name: str) -> Non
     assert (path / "docs/audit.md").is_file()
 
 
-def test_the_brain_model_reconstructs_patients_it_never_saw(real_data: Path) -> None:
+@pytest.mark.parametrize(("name", "data"), [("brain_flair_64", "brain_bids"), ("brain_128", "brain_bids_128")])
+def test_the_brain_models_reconstruct_patients_they_never_saw(name: str, data: str, real_data: Path) -> None:
     from ambient_mri.data.dataset import open_evaluation
     from ambient_mri.measurement import collate
     from ambient_mri.reconstruction.classical import total_variation
@@ -69,9 +70,9 @@ def test_the_brain_model_reconstructs_patients_it_never_saw(real_data: Path) -> 
 
     if not (real_data / "brain_bids").is_dir():
         pytest.skip("brain_bids is not there")
-    pairs = list(open_evaluation(load_spec("brain_bids"), "test", limit=12))
+    pairs = list(open_evaluation(load_spec(data), "test", limit=12))
     batch, truth = collate([scan for scan, _ in pairs]), torch.cat([image for _, image in pairs])[:, 0].abs().numpy()
-    prior = load_bundle(shipped.located("brain_flair_64")).prior
+    prior = load_bundle(shipped.located(name)).prior
     with torch.inference_mode():
         images = one_step(prior, batch), total_variation(batch, 0.00225)
     found = [sum(psnr(truth[[i]], image[[i], 0].abs().numpy()) for i in range(12)) / 12 for image in images]
