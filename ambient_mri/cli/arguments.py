@@ -66,6 +66,12 @@ def count(text: str) -> int:
     return value
 
 
+def count_or_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
 def noise_level(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):

@@ -6,7 +6,18 @@ import argparse
 import os
 from pathlib import Path
 
-from ambient_mri.cli.arguments import BUNDLE, SPEC, Commands, bundle, command, common, count, device, positive
+from ambient_mri.cli.arguments import (
+    BUNDLE,
+    SPEC,
+    Commands,
+    bundle,
+    command,
+    common,
+    count,
+    count_or_zero,
+    device,
+    positive,
+)
 
 PRESETS = ("tiny", "small", "base")
 PROPER_SAMPLERS = ("dds", "mmps")
@@ -38,7 +49,7 @@ def add(commands: Commands) -> None:
     )
     add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
     ahead = "processes that prepare batches; default: 0 on a processor, else up to 8. The result is the same"
-    add.add_argument("--workers", type=int, choices=range(65), metavar="N", help=ahead)
+    add.add_argument("--workers", type=count_or_zero, metavar="N", help=ahead)
     where = "keep the figures as an MLflow run too: http://server:5000 or sqlite:///runs.db"
     add.add_argument("--mlflow", metavar="URI", help=where)
     add.add_argument("--dry-run", action="store_true", help="check everything, say what would run, train nothing")
