@@ -20,6 +20,7 @@ from ambient_mri.audit.cohort import Side, only, open_side, seen_through, views,
 from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
+from ambient_mri.audit.reference import load_reference
 from ambient_mri.audit.search import Features
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
@@ -206,19 +207,13 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
 
 
 def _reference(options: AuditOptions, spec: DataSpec) -> Bundle | None:
-    """The model that T4 compares with; one that knows the same patients would hide what is looked for."""
+    """The model that T4 compares with."""
     if options.reference is None:
         return None
     if options.bundle is None or options.access != "model":
         raise InputError("is for T4, which needs the model itself", where="--reference",
                          remedy="Leave it out, or audit a bundle with --access model")  # fmt: skip
-    reference = load_bundle(options.reference, options.device)
-    if reference.card.data_sha256 == spec.sha256:
-        raise InputError(
-            f"learned from {spec.name} too, so it knows the same patients", where=f"--reference {options.reference}",
-            remedy="Give a model of other patients, or leave --reference out",
-        )  # fmt: skip
-    return reference
+    return load_reference(options.reference, spec, options.device)
 
 
 def _settle(options: AuditOptions, spec: DataSpec) -> None:

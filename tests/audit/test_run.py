@@ -98,6 +98,9 @@ def test_a_reference_that_knows_the_same_patients_is_refused(
     command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(tmp_path / "audit")]
     assert main([*command, "--reference", str(tiny_bundle)]) == 2
     assert "learned from brain_demo too" in capsys.readouterr().err
+    (tmp_path / "larger.yaml").write_text("based_on: brain_demo\nacquisition: {coils: 8}\n")
+    assert main([*command, "--data", str(tmp_path / "larger.yaml"), "--reference", str(tiny_bundle)]) == 2
+    assert "learned from brain_demo too" in capsys.readouterr().err
     assert main([*command, "--access", "samples", "--reference", "brain_flair_64"]) == 2
     assert "--reference: is for T4, which needs the model itself" in capsys.readouterr().err
 
