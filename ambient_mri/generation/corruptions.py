@@ -1,4 +1,8 @@
-"""The same images under other corruptions: specs derived from one, for tables."""
+"""The same images under other corruptions: specs derived from one, for tables.
+
+Nothing is mirrored or shifted in their trainings: samples would be moved too, and told from real images by where the
+head lies.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +74,6 @@ def _written(base: DataSpec, name: str, title: str, acquisition: dict[str, Any],
     changed["further"] = {"keep": facts["acquisition"]["further"]["keep"]} | acquisition.get("further", {})
     if acquisition["domain"] == "kspace":
         changed["coils"] = changed["coils"] or 1
-    document = facts | {"name": f"{base.name}_{name}", "acquisition": changed}
+    document = facts | {"name": f"{base.name}_{name}", "acquisition": changed, "symmetry": None}
     path = files.write(folder / f"{name}.yaml", yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     return Corrupted(name, title, path, changed["pattern"]["kind"] == "fully_sampled")

@@ -73,6 +73,9 @@ def test_derived_specs_are_the_same_images_under_other_laws(spec: Path, tmp_path
     assert shares[1] == pytest.approx(0.5, abs=0.1)
     assert shares[2] == 0.5
     assert [one[0].y.shape[1] for one in scans] == [1, 1, 4]
+    assert load_spec("brain_bids").symmetry is not None
+    (moved,) = corrupted(load_spec("brain_bids"), [0.6], [], tmp_path / "moved")
+    assert load_spec(moved.spec).symmetry is None, "samples of shifted trainings are shifted"
 
 
 def test_acquired_kspace_keeps_its_corruption(tmp_path: Path) -> None:
