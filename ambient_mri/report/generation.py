@@ -11,10 +11,9 @@ from ambient_mri.generation.results import HIGHER_IS_BETTER, METRICS, Comparison
 from ambient_mri.report.page import document
 
 TITLES = {
-    "frechet": ("Fréchet", 2), "kernel": ("Kernel ×10³", 2), "sliced_wasserstein": ("Sliced Wasserstein", 4),
+    "frechet": ("Fréchet", 2), "kernel": ("Kernel", 2), "sliced_wasserstein": ("Sliced Wasserstein", 4),
     "spectrum_db": ("Spectrum (dB)", 2), "precision": ("Precision", 3), "recall": ("Recall", 3),
 }  # fmt: skip
-FACTORS = {"kernel": 1e3}
 READING = (
     ("Floor", "The same figure for other real images in the same number: what a perfect generator gets, and also one "
      "that copies its training patients. Only an audit tells the two apart."),
@@ -37,8 +36,8 @@ class Section:
 
 def shown(key: str, figure: Figure) -> str:
     """A figure and its error as text."""
-    factor, digits = FACTORS.get(key, 1.0), TITLES[key][1]
-    return f"{factor * figure.value:.{digits}f} ± {factor * figure.error:.{digits}f}"
+    digits = TITLES[key][1]
+    return f"{figure.value:.{digits}f} ± {figure.error:.{digits}f}"
 
 
 def winners(rows: Sequence[Row], key: str) -> set[str]:
