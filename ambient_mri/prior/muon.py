@@ -69,7 +69,8 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, group: dict[str, Any], longest: int, parameters: Sequence[nn.Parameter]) -> None:
         for parameter in parameters:
-            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
         buffers = [self.state[parameter]["momentum"] for parameter in parameters]
         slopes = [parameter.grad for parameter in parameters if parameter.grad is not None]
         torch._foreach_lerp_(buffers, slopes, 1 - group["momentum"])

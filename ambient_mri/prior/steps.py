@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -67,8 +68,13 @@ class Batches(Sampler[list[Place]]):
 
     def _scan(self, nth: int) -> int:
         lap, within = divmod(nth, self.count)
-        order = torch.randperm(self.count, generator=stream(self.seed, -1 - lap, 0))
-        return int(order[within])
+        return int(_order(self.count, self.seed, lap)[within])
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, lap: int) -> Tensor:
+    """The scans of one lap: drawn once, not for every sample of it."""
+    return torch.randperm(count, generator=stream(seed, -1 - lap, 0))
 
 
 @dataclass(frozen=True)
