@@ -22,6 +22,7 @@ from ambient_mri.audit.run import AuditOptions, audit
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.shipped import located
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.report import comparison_page, comparison_text, write_audit
 from ambient_mri.sampling.preview import preview
@@ -58,12 +59,11 @@ def compare(given: argparse.Namespace) -> list[AuditResult]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="bundle that both trainings start from")
-    parser.add_argument("--patients", type=int, default=300)
-    parser.add_argument("--minutes", type=float, help="of each training, as of `ambient-mri train`")
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--init", type=located, help="bundle that both trainings start from")
+    for option, kind in {"minutes": float, "steps": int}.items():
+        parser.add_argument(f"--{option}", type=kind, help="of each training, as of `ambient-mri train`")
     usual = {"data": "brain_bids", "clean": "brain_bids_clean", "preset": "small", "level": "standard", "device": "cpu"}
-    for option, default in (usual | {"seed": 0}).items():
+    for option, default in (usual | {"patients": 300, "seed": 0}).items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)
     try:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.radial import evaluate_radial
 from ambient_mri.report import evaluation_markdown, write_evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--data", default="brain_bids")
     parser.add_argument("--spokes", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--limit", type=int, default=20, help="slices of the test split")
