@@ -168,7 +168,7 @@ def test_the_law_of_another_component_is_biased_or_refused() -> None:
     which = torch.tensor(component)
     check_not_mean(_surplus(scans, further)[which == 1], 0.0, deviations=5)
     with pytest.raises(InputError, match="a mask of points for a law of whole lines"):
-        MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)))
+        MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)), None)
 
 
 @pytest.mark.parametrize("name", ["coils, lines", "coils, gaussian lines", "coils, empirical lines"])
