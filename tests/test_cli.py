@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -70,6 +71,11 @@ def test_help_says_what_every_argument_means(command: str) -> None:
         "evaluate bundle --data brain_demo --acceleration .5",
         "evaluate bundle --data brain_demo --methods one-step,magic",
         "data simulate brain_demo --noise -1 --out x",
+        "data simulate brain_demo --noise loud --out x",
+        "train --data brain_demo --batch-size x",
+        "train --data brain_demo --workers -1",
+        "train --data brain_demo --minutes soon",
+        "evaluate none --data brain_demo --acceleration 2,x",
     ],
 )
 def test_wrong_usage_is_one_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,6 +86,7 @@ def test_wrong_usage_is_one_line(line: str, capsys: pytest.CaptureFixture[str]) 
     assert said.count("\n") == 1
     assert "error: " in said
     assert "--help" in said
+    assert not re.search(r"invalid [a-z_]+ value", said), "the name of a function is no help"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
         ("reconstruct none scan.h5 --method tv --samples 4 --out {out}", "tv draws no samples"),
         ("reconstruct none scan.h5 --method tv --time-budget 4 --out {out}", "--time-budget"),
         ("data check brain_dmo", "brain_demo"),
+        ("models show brain_12", "ambient-mri models list"),
     ],
 )
 def test_bad_input_of_every_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,18 +53,25 @@ def model(text: str) -> Path | None:
     return None if text == "none" else bundle(text)
 
 
+def number(text: str) -> float:
+    """NaN for what is no number: no range holds it."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = number(text)
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
 
 def count(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value
+    return int(text)
 
 
 def count_or_zero(text: str) -> int:
@@ -73,15 +81,15 @@ def count_or_zero(text: str) -> int:
 
 
 def noise_level(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
+    value = number(text)
+    if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a noise level (0 or more)")
     return value
 
 
 def accelerations(text: str) -> tuple[float, ...]:
-    values = tuple(float(part) for part in text.split(","))
-    if not all(1 <= value < float("inf") for value in values):
+    values = tuple(number(part) for part in text.split(","))
+    if not all(1 <= value < math.inf for value in values):
         raise argparse.ArgumentTypeError(f"{text}: accelerations are numbers of at least 1, such as 2,4,8")
     return values
 

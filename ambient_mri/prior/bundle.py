@@ -79,7 +79,8 @@ def load_card(path: Path) -> Card:
         return Card.model_validate_json((path / CARD).read_text())
     except FileNotFoundError as problem:
         raise InputError("no model bundle here (configs/card.json is missing)", where=str(path),
-                         remedy="Give the `bundle` folder that `ambient-mri train` printed") from problem  # fmt: skip
+                         remedy="Give the `bundle` folder that `ambient-mri train` printed, or a name from "
+                                "`ambient-mri models list`") from problem  # fmt: skip
     except (ValidationError, UnicodeDecodeError) as problem:
         first = str(problem).replace("\n", " ")[:160]
         raise InputError(f"the model card cannot be read: {first}", where=str(path / CARD),
