@@ -43,7 +43,7 @@ def compare(given: argparse.Namespace) -> Evaluation:
         bundle = train(TrainOptions(data, given.out / name, given.minutes, given.steps, given.preset, given.seed,
                                     method=method, device=given.device))  # fmt: skip
         key = settings_key({"data": spec.sha256, "weights": weights_sha256(bundle), "methods": methods, **asked})
-        stored, page = (given.out / f"{name}.{kind}" for kind in ("json", "html"))
+        stored, page = given.out / f"{name}.json", given.out / f"{name}.html"
         if done.done(name, key) is None:
             one = evaluate(bundle, spec, methods=methods, device=given.device, seed=given.seed, **asked)
             files.write(stored, one.to_json())

@@ -3,9 +3,9 @@
     python pipelines/shipped_model.py brain_flair_64 --data brain_bids --steps 1500 --out runs/brain_flair_64
 
 `--init MODEL` starts from the weights of another one: the model of a smaller matrix, or the same one to train
-it longer. Patients of the validation and test parts, the hold-out of the audit, stay out of the training. Run it again
-after an interruption: it goes on, and a training that has ended is not needed: `OUT/bundle` may come from another
-machine. The folder of a model holds weights in half precision, its card, results.md and audit.md.
+it longer; `--bundle` takes a bundle that was trained elsewhere, and trains nothing. Patients of the validation and test
+parts, the hold-out of the audit, stay out of the training. Run it again after an interruption: it goes on. The folder
+of a model holds weights in half precision, its card, results.md and audit.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ambient_mri import files
 from ambient_mri.audit.run import AuditOptions, audit
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.prior.bundle import CARD
 from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
@@ -35,9 +34,7 @@ def made(given: argparse.Namespace) -> Path:
     spec = load_spec(given.data)
     options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed,
                            given.batch_size, init=given.init, device=given.device)  # fmt: skip
-    bundle = given.out / "bundle"
-    if not (bundle / CARD).exists():
-        train(options, preview)
+    bundle = given.bundle or train(options, preview)
     out = given.out / "audit"
     asked = AuditOptions(bundle=bundle, data=given.data, out=out, level=given.level, device=given.device)
     found, annex = audit(asked, say)
@@ -58,14 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
         parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
     parser.add_argument("--init", type=located, help="a bundle, or a model of the package")
+    parser.add_argument("--bundle", type=Path, help="trained elsewhere")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    for option, default in {
-        "preset": "small",
-        "level": "standard",
-        "seed": 0,
-        "batch-size": 8,
-        "device": "cpu",
-    }.items():
+    usual = {"preset": "small", "level": "standard", "device": "cpu", "seed": 0, "batch-size": 8}
+    for option, default in usual.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     try:
         print(made(parser.parse_args(arguments)))

@@ -18,6 +18,7 @@ from ambient_mri.audit.multiplicity import clopper_pearson, holm
 from ambient_mri.audit.quality import Quality
 from ambient_mri.audit.results import Curves, Data, Detection, Dose, Limits, QualityResult, Subject, TestResult
 from ambient_mri.audit.results import Membership as MembershipResult
+from ambient_mri.prior.card import law_in_words
 
 Array = npt.NDArray[np.float64]
 QUANTILES = 101
@@ -128,7 +129,7 @@ def data_of(state: Material) -> Data:
     """Against which scans."""
     train, hold, spec = state.train, state.hold, state.spec
     laws = dict.fromkeys(one.acquisition.pattern for one in spec.components())
-    law = "; ".join(" ".join(f"{key}={value}" for key, value in one.model_dump().items()) for one in laws)
+    law = "; ".join(map(law_in_words, laws))
     return Data(
         name=spec.name, title=spec.title, sha256=spec.sha256, simulated=spec.simulated,
         scans="images" if state.options.scans == "images" else "measured", corruption=law,

@@ -22,6 +22,7 @@ from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
 from ambient_mri.audit.reference import load_reference
 from ambient_mri.audit.search import Features
+from ambient_mri.corruption import FurtherLaw
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
@@ -89,6 +90,8 @@ class Material:
     ----------
     images
         Samples `(m, 1, y, x)` complex64, each at root mean square .5.
+    law
+        Of D.
     dropped
         Samples left out for showing next to nothing.
     across, within
@@ -114,6 +117,7 @@ class Material:
     hold: Side
     images: Tensor
     network: embedder.Embedder
+    law: FurtherLaw
     dropped: int
     across: int
     within: int
@@ -186,7 +190,8 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
             f"{len(kept)} samples: too few to say anything", where="--samples", remedy="Give some hundreds or more"
         )
     images = generator.normalised(drawn[kept])
-    network = _embedder(options, level, spec, train, hold, progress)
+    law = open_scans(spec, "train").further()
+    network = _embedder(options, level, law, train, hold, progress)
 
     twice = near_duplicates(anatomy(torch.cat([train.pictures, hold.pictures])), (*train.patients, *hold.patients))
     across = [pair for pair in twice if (pair.first < len(train)) != (pair.second < len(train))]
@@ -201,8 +206,8 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
             )  # fmt: skip
     slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
-        options, spec, level, bundle, reference, progress, train, clean_hold, images, network, len(drawn) - len(kept),
-        len(across) + len(both_sides), len(twice) - len(across), slices,
+        options, spec, level, bundle, reference, progress, train, clean_hold, images, network, law,
+        len(drawn) - len(kept), len(across) + len(both_sides), len(twice) - len(across), slices,
     )  # fmt: skip
 
 
@@ -239,13 +244,11 @@ def subject_sha256(options: AuditOptions) -> str:
 
 
 def _embedder(
-    options: AuditOptions, level: Level, spec: DataSpec, train: Side, hold: Side, progress: Progress
+    options: AuditOptions, level: Level, law: FurtherLaw, train: Side, hold: Side, progress: Progress
 ) -> embedder.Embedder:
     path = options.out / "work" / "embedder.safetensors"
     if path.exists():
         return embedder.load_embedder(path).to(options.device)
-    law = None if options.scans == "images" else open_scans(spec, "train").further()
-
     started = time.monotonic()
 
     def note(step: int, loss: float) -> None:
@@ -254,7 +257,8 @@ def _embedder(
             progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}, about {left:.0f} s left")
 
     shown = [only(side, _some(len(side), options.seed)) for side in (train, hold)]
-    pictures = torch.cat([views(side, law, options.seed) for side in shown], 1)
+    thinned = None if options.scans == "images" else law
+    pictures = torch.cat([views(side, thinned, options.seed) for side in shown], 1)
     network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), options.device, note)
     embedder.save_embedder(path, network)
     return network

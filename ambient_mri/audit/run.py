@@ -21,7 +21,6 @@ from ambient_mri.audit.quality import quality, spectrum
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.audit.verdict import verdict
-from ambient_mri.data.dataset import open_scans
 from ambient_mri.prior.bundle import Bundle
 
 Array = npt.NDArray[np.float64]
@@ -119,7 +118,7 @@ def _withheld(state: Material, bundle: Bundle, whitening: Whitening, which: str)
             state.progress(f"predicting withheld measurements of {len(rows)} slices ({which}{name})")
             errors = withheld_errors(
                 bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
-                open_scans(state.spec, "train").further(), whitening, state.level.noise_levels, seed=state.options.seed,
+                state.law, whitening, state.level.noise_levels, seed=state.options.seed,
                 draws=state.level.draws,
             )  # fmt: skip
             with files.replacing(path) as temporary, temporary.open("wb") as file:

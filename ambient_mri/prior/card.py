@@ -153,8 +153,8 @@ class Card(BaseModel):
 
     def markdown(self) -> str:
         """The card as text."""
-        kinds = [f"{one.slices} slices: {_said(one.acquisition.pattern)}" for one in self.mixture or ()]
-        law = "; ".join(kinds) or _said(self.acquisition.pattern)
+        kinds = [f"{one.slices} slices: {law_in_words(one.acquisition.pattern)}" for one in self.mixture or ()]
+        law = "; ".join(kinds) or law_in_words(self.acquisition.pattern)
         error = "not measured: the model does not predict"
         if self.withheld_nmse is not None:
             mean, low, high = self.withheld_nmse
@@ -238,5 +238,6 @@ Refined by expectation maximisation. Of each lap's posterior samples of the trai
         }
 
 
-def _said(law: Law) -> str:
+def law_in_words(law: Law) -> str:
+    """Its facts, as a card and a report state them."""
     return " ".join(f"{key}={value}" for key, value in law.model_dump().items())

@@ -17,7 +17,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.operators import Masked
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
-from ambient_mri.prior.steps import Batches, Draw, Place, draw, stream
+from ambient_mri.prior.steps import Batches, Draw, Place, draw
 from ambient_mri.prior.symmetry import move
 
 MOST_WORKERS = 8
@@ -34,7 +34,7 @@ class Prepared(Dataset[Any]):
 
     def __getitems__(self, places: Sequence[Place]) -> tuple[Measurement, Draw] | InputError | OSError:
         """The batch of these places. What a scan is refused for is handed on: torch would wrap it in a trace."""
-        rngs = [stream(self.seed, place.step, place.position) for place in places]
+        rngs = [place.stream(self.seed) for place in places]
         try:
             batch = collate([self.scans[place.scan] for place in places])
         except (InputError, OSError) as problem:

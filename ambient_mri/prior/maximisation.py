@@ -24,7 +24,7 @@ from ambient_mri.prior.checkpoint import resume, save_checkpoint
 from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
-from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, stream, white
+from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, white
 
 logger = logging.getLogger("ambient_mri.refinement")
 
@@ -63,7 +63,7 @@ def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, se
         if done >= 1:
             break
         batch = collate([images[place.scan] for place in places]).to(device)
-        drawn = draw(batch, [stream(seed, learner.step, i) for i in range(len(batch))])
+        drawn = draw(batch, [place.stream(seed) for place in places])
         try:
             loss = learner.update(batch, drawn, done)
         except FloatingPointError as problem:

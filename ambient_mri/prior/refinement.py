@@ -12,7 +12,6 @@ done again, so the same command resumes, and more laps continue.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.operators import Masked
-from ambient_mri.prior.bundle import CARD, WEIGHTS, Bundle, load_bundle, load_weights, write_bundle
+from ambient_mri.prior.bundle import CARD, Bundle, load_bundle, load_weights, weights_sha256, write_bundle
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
@@ -219,9 +218,9 @@ def _kind(domain: str, coils: bool) -> str:
 
 def _identity(options: RefineOptions, spec: DataSpec) -> dict[str, Any]:
     """What must be the same for a resume to be the same refinement; laps and their length may grow."""
-    weights = hashlib.sha256((options.bundle / WEIGHTS).read_bytes()).hexdigest()
     named = dataclasses.asdict(options)
     chosen = {key: named[key] for key in ("sampler", "nfe", "samples", "seed")}
+    weights = weights_sha256(options.bundle)
     return {"method": REFINED, "weights_sha256": weights, "data": spec.name, "data_sha256": spec.sha256, **chosen}
 
 

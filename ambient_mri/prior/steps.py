@@ -44,6 +44,10 @@ class Place(NamedTuple):
     position: int
     scan: int
 
+    def stream(self, seed: int) -> Generator:
+        """Its generator."""
+        return stream(seed, self.step, self.position)
+
 
 @dataclass(frozen=True)
 class Batches(Sampler[list[Place]]):

@@ -27,7 +27,7 @@ from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.feed import Prepared, compared, feed
 from ambient_mri.prior.objective import ambient_loss
-from ambient_mri.prior.steps import Batches, draw, stream
+from ambient_mri.prior.steps import Batches, Place, draw, stream
 from ambient_mri.prior.training import TrainOptions, dry_run, train
 
 OPTIONS = TrainOptions(data="brain_demo", out=Path(), preset="tiny", steps=4, precision="float32")
@@ -61,6 +61,22 @@ def test_resumed_training_equals_the_uninterrupted_one(tmp_path: Path, monkeypat
     resumed = train(parted)
     for name, value in load_file(whole / "models/model.safetensors").items():
         assert torch.equal(value, load_file(resumed / "models/model.safetensors")[name]), name
+
+
+def test_every_place_of_a_training_draws_by_its_step_and_position() -> None:
+    """One scan in every place: what differs between places is what each draws."""
+    data = open_scans(load_spec("brain_demo"), "train", limit=2)
+    prepared = Prepared(data, data.further(), seed=3, method="ambient")
+    made = {step: prepared.__getitems__([Place(step, position, 1) for position in range(4)]) for step in (5, 6)}
+    for step, batch in made.items():
+        assert isinstance(batch, tuple)
+        for position in range(4):
+            alone = draw(data[1], data.further(), [stream(3, step, position)])
+            assert torch.equal(batch[1].noise[position], alone.noise[0])
+            assert torch.equal(batch[1].sigma[position], alone.sigma[0])
+            assert torch.equal(batch[1].further.weight[position], alone.further.weight[0])
+    noises = torch.cat([batch[1].noise for batch in made.values() if isinstance(batch, tuple)])
+    assert len({float(noise.real.sum()) for noise in noises}) == 8
 
 
 @pytest.mark.parametrize("method", ["ambient", "naive"])

@@ -58,9 +58,12 @@ def _program(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 @contextmanager
 def _scheduler(folder: Path) -> Iterator[str]:
     where = folder / "scheduler.json"
-    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
-    with _program(words):
+    with _program(_scheduling(where)):
         yield _address(where)
+
+
+def _scheduling(where: Path) -> list[str]:
+    return ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
 
 
 def _address(where: Path) -> str:
@@ -116,8 +119,7 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
 @pytest.mark.slow
 def test_a_scheduler_that_dies_is_named_and_what_is_done_is_kept(scans: list[Path], tmp_path: Path) -> None:
     where, out = tmp_path / "scheduler.json", tmp_path / "out"
-    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
-    with _program(words) as scheduler:
+    with _program(_scheduling(where)) as scheduler:
         address = _address(where)
         with _program(_worker(address)):
 
