@@ -58,9 +58,9 @@ def ifft1c(kspace: Tensor) -> Tensor:
 
 
 def natural_order(weight: Tensor) -> Tensor:
-    """A weight on centred k-space in the order that `filtered` wants; axes of length 1 stand for all of k-space."""
+    """A weight on centred k-space as `filtered` wants it, real; axes of length 1 stand for all of k-space."""
     shifted: Tensor = torch.fft.ifftshift(weight, dim=[d for d in (-2, -1) if weight.shape[d] > 1])
-    return shifted
+    return shifted.to(torch.float32) if weight.dtype == torch.bool else shifted
 
 
 def filtered(images: Tensor, weight: Tensor) -> Tensor:
@@ -73,13 +73,8 @@ def filtered(images: Tensor, weight: Tensor) -> Tensor:
     Parameters
     ----------
     weight
-        `(…, y or 1, x)` bool or real, in `natural_order`. Where it is False, exact zeros.
+        `(…, y or 1, x)` real, in `natural_order`.
     """
     axes = (-1,) if weight.shape[-2] == 1 else (-2, -1)
-    spectrum = torch.fft.fftn(images, dim=axes)
-    if weight.dtype == torch.bool:
-        kept = torch.where(weight, spectrum, torch.zeros((), dtype=spectrum.dtype, device=spectrum.device))
-    else:
-        kept = weight * spectrum
-    image: Tensor = torch.fft.ifftn(kept, dim=axes)
+    image: Tensor = torch.fft.ifftn(torch.fft.fftn(images, dim=axes) * weight, dim=axes)
     return image

@@ -110,7 +110,7 @@ def conjugate_gradients(
     everything = slice(None)
     parts: Iterable[tuple[slice, slice, slice]] = [(everything, everything, everything)]
     if b.device.type == "cpu":
-        parts = pieces(shape, by_lines=True, size=4 * PIECE)
+        parts = pieces(shape, by_lines=True, size=2 * PIECE)
     x = [answer(A.rows(i, y), b[i, :, y], lam[i], enough[i], (1, 3)) for i, _, y in parts]
     return torch.cat([rows.flatten(0, 2) for rows in x]).view_as(b)
 

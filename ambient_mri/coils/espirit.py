@@ -79,7 +79,7 @@ def _espirit(y: Tensor, mask: Tensor, width: int, kernel_width: int, threshold: 
     along_x = torch.einsum("xl,ckjl->jxck", waves[1], lags) / w**2
     maps, step = (
         torch.empty((*shape, coils), dtype=y.dtype, device=y.device),
-        max(1, 4 * PIECE // (shape[1] * coils**2)),
+        max(1, 2 * PIECE // (shape[1] * coils**2)),
     )
     start = torch.ones(1, shape[1], coils, dtype=y.dtype, device=y.device)
     for top in range(
