@@ -141,6 +141,16 @@ def relative(tolerance: float) -> ACCEPT:
     return accept
 
 
+def same(least: float) -> ACCEPT:
+    """At least this share of the answers is the same."""
+
+    def accept(ours: np.ndarray, theirs: np.ndarray) -> tuple[bool, str]:
+        share = float((ours == theirs).mean())
+        return share >= least, f"{share:.2%} the same"
+
+    return accept
+
+
 def correlated(least: float) -> ACCEPT:
     """Mean correlation over coils of two sets of maps `(c, y, x)`, where both have support."""
 

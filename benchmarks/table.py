@@ -13,147 +13,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
+import classical_rows
+import file_rows
+import growth_rows
+import network_rows
 import torch
-from peers import Result, compare, correlated, no_worse, relative
-from side_by_side import machine, scans
-from torch import Tensor
-
-from ambient_mri.data.cohort import subject
-from ambient_mri.operators import Masked, Sense
+from peers import Result
+from side_by_side import machine
 
 HERE = Path(__file__).parent
-RIDGE, SPARSITY = 0.03, 0.003
-
-
-def _inputs(count: int, size: int, coils: int, *, lines: bool = True) -> dict[str, Tensor]:
-    scan = scans(count, size, coils)
-    assert scan.sensitivity_maps is not None
-    mask = scan.mask
-    if not lines:
-        mask = torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(0)) < 0.25
-    A = Masked(Sense(scan.sensitivity_maps), mask)
-    y = scan.without_unmeasured().y if lines else A.forward(scan.adjoint())
-    return {"maps": scan.sensitivity_maps, "mask": mask, "y": y, "x": A.adjoint(y)}
-
-
-def normal(given: argparse.Namespace) -> Iterator[Result]:
-    """Normal operator of line masks and of masks of points, beside two bare FFTs of the coil images too."""
-    peers = ["sigpy", "deepinv", "mrpro", "bartorch"]
-    for count, size, coils in given.operator_sizes:
-        for lines in (True, False):
-            inputs = _inputs(count, size, coils, lines=lines)
-            inputs.pop("y")
-            name = f"normal operator, {'lines' if lines else 'points'}, {count} × {coils} coils {size}²"
-            yield compare(name, "normal", inputs, [*given.known(peers), "two bare FFTs"], relative(1e-5), given.repeats)
-
-
-def cg(given: argparse.Namespace) -> Iterator[Result]:
-    """30 iterations for peers; ours stops by its residual, at a solution within 1e-4 of theirs."""
-    for count, size, coils in given.solver_sizes:
-        inputs = _inputs(count, size, coils) | {"lam": torch.tensor(RIDGE)}
-        inputs.pop("x")
-        name = f"CG-SENSE, 30 iterations, {count} × {coils} coils {size}²"
-        yield compare(
-            name,
-            "cg",
-            inputs,
-            given.known(["sigpy", "deepinv", "mrpro", "bartorch", "BART"]),
-            relative(1e-4),
-            given.repeats,
-        )
-
-
-def espirit(given: argparse.Namespace) -> Iterator[Result]:
-    """Maps from a square of 25 calibration lines; the answers correlate to .9999."""
-    for _, size, coils in given.map_sizes:
-        inputs = _inputs(1, size, coils)
-        full = Sense(inputs["maps"]).forward(inputs["x"])
-        noise = torch.randn(2, *full.shape, generator=torch.Generator().manual_seed(0))
-        mask = torch.zeros(1, 1, size, size, dtype=torch.bool)
-        centre = slice(size // 2 - 12, size // 2 + 13)
-        mask[..., centre, centre] = True
-        y = torch.where(mask, full + 1e-3 * torch.complex(*noise), 0)
-        given_maps = {"y": y, "mask": mask, "maps": inputs["maps"]}
-        name = f"ESPIRiT maps, {coils} coils {size}²"
-        yield compare(
-            name, "espirit", given_maps, given.known(["sigpy", "bartorch", "BART"]), correlated(0.9999), given.repeats
-        )
-
-
-def l1(given: argparse.Namespace) -> Iterator[Result]:
-    """30 iterations each, ours with moved grids as BART's; our error at most 1.02 times theirs."""
-    for count, size, coils in given.solver_sizes:
-        inputs = _inputs(count, size, coils) | {"lam": torch.tensor(SPARSITY)}
-        inputs.pop("x")
-        truth = np.stack([np.asarray(subject(i, size=size).images[0]) for i in range(count)]).reshape(count, size, size)
-        name = f"L1-wavelet, 30 iterations, {count} × {coils} coils {size}²"
-        yield compare(name, "l1", inputs, given.known(["sigpy", "BART"]), no_worse(truth, 1.02), given.repeats)
-
-
-def start(given: argparse.Namespace) -> Iterator[Result]:
-    """Starting the program, and importing the package, beside a bare Python."""
-    programs = {
-        "ambient-mri --help": ["-m", "ambient_mri", "--help"], "import ambient_mri": ["-c", "import ambient_mri"],
-    }  # fmt: skip
-    for name, arguments in programs.items():
-        ours, bare = _started(arguments, given.repeats), _started(["-c", "pass"], given.repeats)
-        yield Result(f"start: {name}", ours, {"bare Python": bare}, {"bare Python": f"{ours:.3f} s of processor time"})
-
-
-def _started(arguments: list[str], repeats: int) -> float:
-    import resource
-
-    def seconds() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    times = []
-    for _ in range(repeats + 1):
-        before = seconds()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
-        times.append(seconds() - before)
-    return statistics.median(times[1:])
-
-
-def growth(given: argparse.Namespace) -> Iterator[Result]:
-    """Exponents of the cost of CG-SENSE, fitted over slices, coils and matrix size."""
-    from ambient_mri.solvers import conjugate_gradients
-
-    curves: dict[str, list[tuple[int, tuple[int, int, int]]]] = {
-        "slices": [(n, (n, 64, 4)) for n in (1, 4, 16, 64)][: given.points],
-        "coils": [(n, (1, 128, n)) for n in (1, 2, 4, 8, 16, 32)][: given.points],
-        "matrix": [(n, (1, n, 8)) for n in (64, 128, 256, 512)][: given.points],
-    }
-    for what, points in curves.items():
-        costs = []
-        for _, (count, size, coils) in points:
-            inputs = _inputs(count, size, coils)
-            A, b, lam = Masked(Sense(inputs["maps"]), inputs["mask"]), inputs["x"], torch.tensor(RIDGE)
-            times = []
-            for _ in range(given.repeats + 1):
-                before = time.process_time()
-                conjugate_gradients(A, b, lam, tolerance=1e-30, max_iterations=20)
-                times.append(time.process_time() - before)
-            costs.append(statistics.median(times[1:]))
-        xs = [n for n, _ in points]
-        exponent = float(np.polyfit(np.log(xs), np.log(costs), 1)[0])
-        relatives = ", ".join(f"{n}: {cost / costs[0]:.1f}" for n, cost in zip(xs, costs, strict=True))
-        yield Result(
-            f"growth with {what}, 20 CG iterations", costs[0], {}, {"exponent": f"{exponent:.2f} ({relatives})"}
-        )
-
-
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Result]]] = {
-    "normal": normal, "cg": cg, "espirit": espirit, "l1": l1, "start": start, "growth": growth,
+    "normal": classical_rows.normal, "cg": classical_rows.cg, "espirit": classical_rows.espirit,
+    "l1": classical_rows.l1, "network": network_rows.network, "reconstruction": network_rows.reconstruction,
+    "readers": file_rows.readers, "search": file_rows.search, "start": file_rows.start, "growth": growth_rows.growth,
 }  # fmt: skip
 
 
