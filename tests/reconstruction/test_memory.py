@@ -71,6 +71,13 @@ def test_peak_is_at_least_what_is_held() -> None:
     assert 0 < held_now() <= peak() * 1.01
 
 
+def test_the_peak_of_a_program_is_not_that_of_who_started_it() -> None:
+    held = np.ones(GIB // 2, np.uint8)
+    program = "from ambient_mri.reconstruction.memory import peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < held.nbytes
+
+
 def test_a_small_bound_changes_batches_and_no_image(tmp_path: Path) -> None:
     scan = _benchmark().write_volume(tmp_path / "scan.h5", 5, 32, 2)
     images = []
