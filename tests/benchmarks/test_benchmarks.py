@@ -30,16 +30,6 @@ def test_benchmark_runs(name: str, works: tuple[str, ...]) -> None:
         assert float(theirs) > 0
 
 
-@pytest.mark.slow
-def test_search_benchmark_runs_and_all_programs_agree() -> None:
-    sizes = ["--queries", "200", "--base", "2000", "-k", "5", "--repeats", "1"]
-    command = [sys.executable, str(BENCHMARKS / "audit_search.py"), *sizes]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "1.0000" in line]
-    assert [row[0] for row in rows] == ["ambient-mri", "faiss", "scikit-learn"]
-
-
 def test_a_difference_in_the_results_stops_a_benchmark() -> None:
     program = (
         "import sys, torch; sys.path.insert(0, sys.argv[1]); from side_by_side import agreement;"
