@@ -54,7 +54,8 @@ def growth(given: argparse.Namespace) -> Iterator[Result]:
     yield from _solver(given)
     yield _volumes(given)
     yield _training_sets(given)
-    yield _workers(given)
+    if not given.small:
+        yield _workers()
 
 
 def _solver(given: argparse.Namespace) -> Iterator[Result]:
@@ -140,12 +141,11 @@ def _write_cohort(folder: Path, slices: int, each: int) -> None:
             file.attrs["noise_std"] = 0.01
 
 
-def _workers(given: argparse.Namespace) -> Result:
+def _workers() -> Result:
     """The same batch of volumes on one and on two Dask workers of one thread each: wall time."""
     from ambient_mri.reconstruction.batch import reconstruct
 
-    size, slices = (32, 2) if given.small else (256, 12)
-    seconds = []
+    size, slices, seconds = 256, 12, []
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
             files = [write_volume(Path(folder) / f"scan{i}.h5", slices, size, 8) for i in range(4)]
