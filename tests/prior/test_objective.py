@@ -17,7 +17,7 @@ from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines
 from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
-from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior, interpolated
+from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import stream, white
 from ambient_mri.solvers import Resolvent, conjugate_gradients
 
@@ -65,19 +65,6 @@ def test_unmeasured_samples_are_never_read() -> None:
     assert torch.equal(loss, ambient_loss(prior, batch.y, A, further, sigma, batch.noise_std, noise))
     assert all(bool(torch.isfinite(p.grad).all()) for p in prior.network.parameters() if p.grad is not None)
     assert bool(torch.isfinite(withheld_error(prior, poisoned, A, further, batch.noise_std)[0]).all())
-
-
-def test_holes_are_filled_from_what_is_around_them() -> None:
-    """A constant comes out whole, known pixels as they are, unknown values count for nothing, nobody is out of range."""
-    known = torch.rand(2, 1, 40, 40, generator=stream(0, 0, 0)) < 0.4
-    known[1, :, 4:36, 4:36] = False  # as wide as smoothing reaches
-    constant = torch.full((2, 1, 40, 40), 0.7 - 0.2j)
-    assert torch.allclose(interpolated(torch.where(known, constant, 0), known), constant, atol=1e-5)
-    image = white((2, 1, 40, 40), stream(0, 0, 1))
-    filled = interpolated(torch.where(known, image, 0), known)
-    assert torch.equal(filled[known], image[known])
-    assert torch.equal(filled, interpolated(torch.where(known, image, 100), known))
-    assert float(filled.real.abs().max()) <= float(image[known].real.abs().max()) * (1 + 1e-5)
 
 
 def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
