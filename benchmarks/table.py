@@ -28,6 +28,7 @@ from peers import Result
 from side_by_side import machine
 
 HERE = Path(__file__).parent
+MARKERS = "osD^v<>PX*hdp"
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Result]]] = {
     "normal": classical_rows.normal, "cg": classical_rows.cg, "espirit": classical_rows.espirit,
     "l1": classical_rows.l1, "network": network_rows.network, "reconstruction": network_rows.reconstruction,
@@ -112,19 +113,20 @@ def _draw(file: Path, results: dict[str, dict[str, object]]) -> None:
     rows = {work: row["ratios"] for work, row in results.items() if row["ratios"] and not work.startswith("start")}
     if not rows:
         return
-    figure = Figure(figsize=(8, 1 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 1 + 0.5 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     peers = sorted({peer for ratios in rows.values() if isinstance(ratios, dict) for peer in ratios})
-    for peer in peers:
+    for number, peer in enumerate(peers):
         points = [(r[peer], i) for i, r in enumerate(rows.values()) if isinstance(r, dict) and peer in r]
-        axes.plot(*zip(*points, strict=True), "o", label=peer)
+        axes.plot(*zip(*points, strict=True), MARKERS[number % len(MARKERS)], color=f"C{number % 10}", label=peer)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log", base=2)
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks(range(len(rows)), [work.replace(", ", ",\n", 1) if len(work) > 50 else work for work in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("time of the peer / ours, one thread (right of 1: ambient-mri is faster)")
-    axes.legend(fontsize="small")
+    axes.set_xlabel("time of the peer / ours")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=120, metadata={"Software": None})
 
 
