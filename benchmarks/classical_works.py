@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 Answer = Callable[[], Any]
+Works = dict[tuple[str, str], Callable[[dict[str, torch.Tensor]], Answer]]
+"""(program, work) → from the inputs to what makes the answer."""
 
 
 def _stack(parts: list[Any]) -> Any:
@@ -230,7 +232,7 @@ def bart_espirit(given: dict[str, torch.Tensor]) -> Answer:
     return lambda: run()[0]
 
 
-WORKS: dict[tuple[str, str], Callable[[dict[str, torch.Tensor]], Answer]] = {
+WORKS: Works = {
     ("ambient-mri", "normal"): our_normal, ("ambient-mri", "cg"): our_cg, ("ambient-mri", "espirit"): our_espirit,
     ("ambient-mri", "l1"): our_l1, ("two bare FFTs", "normal"): bare_normal,
     ("sigpy", "normal"): sigpy_normal, ("sigpy", "cg"): sigpy_cg,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from classical_works import Answer, Works
 from torch import Tensor
-
-Answer = Callable[[], Any]
 
 
 def _kspace(given: dict[str, Tensor]) -> Path:
@@ -24,7 +22,7 @@ def _kspace(given: dict[str, Tensor]) -> Path:
 
 
 def our_slices(given: dict[str, Tensor]) -> Answer:
-    """`Volume.read`: the measured columns only, checked to be finite."""
+    """`Volume.read`: measured samples, checked to be finite, and zeros."""
     from ambient_mri.data.readers.fastmri import open_volume
 
     volume, mask = open_volume(_kspace(given)), given["mask"]
@@ -129,7 +127,7 @@ def _features(given: dict[str, Tensor]) -> tuple[Any, Any]:
     return clustered(int(given["queries"])), clustered(int(given["base"]))
 
 
-WORKS: dict[tuple[str, str], Callable[[dict[str, Tensor]], Answer]] = {
+WORKS: Works = {
     ("ambient-mri", "slices"): our_slices, ("h5py", "slices"): h5py_slices,
     ("ambient-mri", "series"): our_series, ("pydicom", "series"): pydicom_series,
     ("ambient-mri", "search"): our_search, ("faiss", "search"): faiss_search,

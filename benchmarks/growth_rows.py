@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from classical_rows import RIDGE, synthetic
@@ -117,7 +116,8 @@ def _training_sets(given: argparse.Namespace) -> Result:
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "scans").mkdir()
-            _write_cohort(Path(folder) / "scans", count + 200, 100)
+            for number in range(count // 100 + 2):  # two are held out
+                write_volume(Path(folder) / "scans" / f"file{number:05d}.h5", 100, 32, 2)
             (Path(folder) / "spec.yaml").write_text(SPEC.format(root=folder))
             program = [sys.executable, "-c", TRAINING, str(Path(folder) / "spec.yaml")]
             found.append(json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout))
@@ -126,19 +126,6 @@ def _training_sets(given: argparse.Namespace) -> Result:
     held = ", ".join(f"{n}: {one['peak'] / 2**30:.2f}" for n, one in zip(counts, found, strict=True))
     return _fitted("growth with training slices, preparing a batch of 8, 2 coils 32²", counts, batches,
                    f"; start {opened}; peak GiB {held}")  # fmt: skip
-
-
-def _write_cohort(folder: Path, slices: int, each: int) -> None:
-    """Volumes of `each` slices, two coils, 32 × 32, one line in four measured."""
-    rng = np.random.default_rng(0)
-    mask = np.zeros(32, np.float32)
-    mask[::4], mask[12:20] = 1, 1
-    decay = 1 / (1 + np.hypot(*np.mgrid[-16:16, -16:16]))
-    kspace = rng.standard_normal((each, 2, 32, 64)).astype(np.float32).view(np.complex64) * decay * mask
-    for number in range(slices // each):
-        with h5py.File(folder / f"file{number:05d}.h5", "w") as file:
-            file["kspace"], file["mask"] = kspace.astype(np.complex64), mask
-            file.attrs["noise_std"] = 0.01
 
 
 def _workers() -> Result:
@@ -171,7 +158,10 @@ def _cluster(running: ExitStack, folder: Path, workers: int) -> str:
         running.callback(program.terminate)
 
     begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where))
-    while not where.exists():
+    deadline = time.monotonic() + 120
+    while not where.exists() or not where.read_text().endswith("}"):
+        if time.monotonic() > deadline:
+            sys.exit("Dask's scheduler did not start: is the extra 'cluster' installed?")
         time.sleep(0.1)
     address: str = json.loads(where.read_text())["address"]
     for _ in range(workers):

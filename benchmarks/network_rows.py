@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+SIZE = 64
+"""Of the slices of `brain_demo`."""
+
 
 def network(given: argparse.Namespace) -> Iterator[Result]:
     """A whole training step beside the bare loop in float32; an evaluation in the precision that users get."""
-    size, count = (64, 2) if given.small else (64, 4)
-    inputs = {"size": torch.tensor(size), "slices": torch.tensor(8 if given.small else 64)}
-    work = f"a training step, {PRESET}, {BATCH} × {size}², 4 coils, everything included"
+    inputs = {"size": torch.tensor(SIZE), "slices": torch.tensor(8 if given.small else 64)}
+    work = f"a training step, {PRESET}, {BATCH} × {SIZE}², 4 coils, everything included"
     step = compare(work, "training", inputs, ["plain float32"], same(1), given.repeats)
     step.notes["convolutions"] = _of_the_peak(inputs)
     yield step
-    size = 32 if given.small else 128
+    count, size = (2, 32) if given.small else (4, 128)
     scans = synthetic(count, size, 4)
     work = f"a network evaluation, {count} × {size}²"
     yield compare(work, "evaluation", {"x": scans["x"], "mask": scans["mask"]}, ["plain float32"], relative(1e-2),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from classical_works import Answer, Works
 from torch import Tensor, nn
 
-Answer = Callable[[], Any]
 BATCH, PRESET = 8, "small"
 
 
 def our_training(given: dict[str, Tensor]) -> Answer:
-    """Everything of a step: scans, D, noise, shifts, operators, solves, loss, gradient, both optimisers, average."""
+    """Everything of a step: scans, D, noise, operators, solves, loss, gradient, both optimisers, average."""
     from ambient_mri.data.dataset import open_scans
     from ambient_mri.data.spec import load_spec
     from ambient_mri.prior.feed import Prepared, feed
@@ -169,7 +169,7 @@ def _volume(given: dict[str, Tensor]) -> Path:
     return path
 
 
-WORKS: dict[tuple[str, str], Callable[[dict[str, Tensor]], Answer]] = {
+WORKS: Works = {
     ("ambient-mri", "training"): our_training, ("plain float32", "training"): plain_training,
     ("ambient-mri", "evaluation"): lambda given: _evaluation(given, plain=False),
     ("plain float32", "evaluation"): lambda given: _evaluation(given, plain=True),

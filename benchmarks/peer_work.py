@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import classical_works
 import file_works
@@ -19,9 +17,7 @@ import torch
 
 LEAST_SECONDS = 0.2
 """A turn repeats short work for so long."""
-WORKS: dict[tuple[str, str], Callable[[dict[str, torch.Tensor]], Callable[[], Any]]] = (
-    classical_works.WORKS | network_works.WORKS | file_works.WORKS
-)
+WORKS: classical_works.Works = classical_works.WORKS | network_works.WORKS | file_works.WORKS
 
 
 def main() -> None:
@@ -35,7 +31,7 @@ def main() -> None:
             print(_turn(run), flush=True)
 
 
-def _turn(run: Callable[[], Any]) -> float:
+def _turn(run: classical_works.Answer) -> float:
     """Seconds of a repetition, on average over a turn."""
     before, count = _seconds(), 0
     while count == 0 or _seconds() - before < LEAST_SECONDS:

@@ -62,6 +62,7 @@ class Contestant:
             "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
             "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30),  # the same mended one for all
             "PYTHONPATH": os.pathsep.join([*paths, str(HERE.parent)]),
+            "TMPDIR": str(inputs.parent),  # what it writes ends with the comparison
         }  # fmt: skip
         command = [sys.executable, str(HERE / "peer_work.py"), peer, work, str(inputs), str(answer)]
         self.process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,23 +45,22 @@ def test_a_difference_in_the_results_stops_a_benchmark() -> None:
 def test_the_table_names_the_ratio_of_every_row(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "table.py"), "--small", "--repeats", "1", "--peers", "sigpy"]
     done = subprocess.run(
-        [*command, "--only", "normal,start,growth", "--out", str(tmp_path)],
+        [*command, "--only", "normal,cg,start,growth", "--out", str(tmp_path)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert len(rows) == 9
-    compared = {work: row for work, row in rows.items() if not work.startswith(("growth", "start"))}
-    for work, row in compared.items():  # every peer gave an equal answer, so that it has a time
-        assert set(row["ratios"]) >= {"sigpy"} or not work.startswith(("normal", "CG"))
-        assert len(row["ratios"]) >= 1, work
-        assert not any("not compared" in note for note in row["notes"].values()), row
+    assert len(rows) == 10
+    for work, row in rows.items():
+        if work.startswith(("normal", "CG")):
+            assert row["ratios"]["sigpy"] > 0, row
+            assert "relative difference" in row["notes"]["sigpy"]
     assert all(work in (tmp_path / "results.md").read_text() for work in rows)
     assert (tmp_path / "results.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
-def test_programs_that_are_compared_give_equal_answers() -> None:
+def test_programs_that_are_compared_give_equal_answers(tmp_path: Path) -> None:
     """Those of the package and the plain loops, in one process."""
     program = """if True:
         import sys; sys.path.insert(0, sys.argv[1])
@@ -75,8 +75,9 @@ def test_programs_that_are_compared_give_equal_answers() -> None:
             "evaluation": scan, "one-step": scan, "volume": _of_one_mask(synthetic(2, 32, 2)),
             "slices": {"kspace": torch.randn(2, 2, 8, 16, dtype=torch.complex64), "mask": torch.rand(1, 16) < .5},
             "series": {"image": torch.randint(0, 400, (3, 8, 8)).float()},
-            "search": {"queries": torch.tensor(20), "base": torch.tensor(90), "k": torch.tensor(3)},
+            "search": {"queries": torch.tensor(200), "base": torch.tensor(2000), "k": torch.tensor(5)},
         }
+        apart = {"evaluation": 1e-2, "volume": 2e-2}  # bfloat16; the others are equal
         works, answers = network_works.WORKS | file_works.WORKS, {}
         for (peer, work), begin in works.items():
             torch.manual_seed(0)
@@ -85,10 +86,13 @@ def test_programs_that_are_compared_give_equal_answers() -> None:
                 first = np.asarray(run())
                 run()
             answers.setdefault(work, first)
-            assert relative(2e-2)(answers[work], first)[0], (peer, work)
+            assert relative(apart.get(work, 0))(answers[work], first)[0], (peer, work)
         assert set(answers) == set(given)
     """
-    done = subprocess.run([sys.executable, "-c", program, str(BENCHMARKS)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(BENCHMARKS)],
+        capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
