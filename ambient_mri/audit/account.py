@@ -10,13 +10,17 @@ import numpy.typing as npt
 
 from ambient_mri.audit import power, scoring
 from ambient_mri.audit.cohort import pseudonym
+from ambient_mri.audit.descriptive import Descriptive
 from ambient_mri.audit.exchangeability import Exchangeability
+from ambient_mri.audit.fingerprint import Fingerprint
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.material import AuditOptions, Material, subject_sha256
 from ambient_mri.audit.membership import Membership
 from ambient_mri.audit.multiplicity import clopper_pearson, holm
 from ambient_mri.audit.quality import Quality
 from ambient_mri.audit.results import Curves, Data, Detection, Dose, Limits, QualityResult, Subject, TestResult
+from ambient_mri.audit.results import Descriptive as DescriptiveResult
+from ambient_mri.audit.results import Fingerprint as FingerprintResult
 from ambient_mri.audit.results import Membership as MembershipResult
 from ambient_mri.prior.card import law_in_words
 
@@ -71,6 +75,18 @@ def membership_of(t4: Membership | None, state: Material) -> MembershipResult | 
         auc=t4.auc, auc_ci95=(t4.auc_low, t4.auc_high), sensitivity_at_1_percent=t4.sensitivity_at_1_percent,
         reference=None if state.reference is None else state.reference.card.title,
     )  # fmt: skip
+
+
+def fingerprint_of(t7: Fingerprint | None) -> FingerprintResult | None:
+    """As plain data."""
+    if t7 is None:
+        return None
+    return FingerprintResult(samples=t7.samples, train=t7.train, hold=t7.hold, patients=t7.patients)
+
+
+def descriptive_of(figures: Descriptive) -> DescriptiveResult:
+    """As plain data."""
+    return DescriptiveResult(c_t=figures.c_t, authentic=figures.authentic, likelihood_gap=figures.likelihood_gap)
 
 
 def quality_of(looks: Quality) -> QualityResult:
@@ -168,9 +184,9 @@ def limitations_of(state: Material, looks: Quality) -> tuple[str, ...]:
         lines.append("Access to samples alone: no membership test was done.")
     if state.spec.simulated:
         lines.append("The k-space of these scans was simulated from magnitude images.")
-    lines.append(
-        "The positive control hides copies among the samples; no overfitted generator was trained as a control."
-    )
+    if not state.level.control_steps:
+        lines.append("The positive control hides copies among the samples; no overfitted generator was trained as a "
+                     "control, as the higher levels do.")  # fmt: skip
     return tuple(lines)
 
 

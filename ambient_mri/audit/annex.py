@@ -76,7 +76,7 @@ def annex_of(
         order = np.argsort(-found.similarity, kind="stable")
         known = [row for row in order if train.patients[row] in set(named)]
         for row in [*known, *order[:CASES]][: CASES // 2 + len(known)]:
-            wanted.setdefault((int(found.sample[row]), int(row)), (why, float(found.similarity[row])))
+            wanted.setdefault((int(found.index[row]), int(row)), (why, float(found.similarity[row])))
     for sample, row, ratio in pairs.flagged[: CASES // 2]:
         wanted.setdefault((sample, row), (f"T2, d₁/d₂ = {ratio:.2f}", float("nan")))
     cases = tuple(

@@ -11,6 +11,7 @@ from ambient_mri.audit import embedder, gates, generator, planting, power, scori
 from ambient_mri.audit.augmentation import noisy, rotated
 from ambient_mri.audit.cohort import equal_rows
 from ambient_mri.audit.material import Material
+from ambient_mri.audit.measured_space import MeasuredSpace
 from ambient_mri.audit.results import Dose, GateResult
 from ambient_mri.audit.search import Features
 from ambient_mri.prior.steps import stream
@@ -18,15 +19,27 @@ from ambient_mri.prior.steps import stream
 Array = npt.NDArray[np.float64]
 
 
-def planted_copies(state: Material, bar: float) -> list[Dose]:
-    """What becomes of copies of training slices, of every kind; `bar` is the highest score of a hold-out patient."""
+def planted_copies(state: Material, space: MeasuredSpace, bars: tuple[float, float]) -> list[Dose]:
+    """What becomes of copies of training slices, of every kind.
+
+    Parameters
+    ----------
+    bars
+        The highest score of a hold-out patient by T1, and by T3.
+    """
     rng = stream(state.options.seed, -30, 0)
     planted = planting.plant(state.train.pictures, state.hold.pictures, state.level.copies, rng)
 
-    def embed(copies: Tensor) -> Features:
-        return embedder.embed(state.network, state.see(generator.normalised(copies.to(torch.complex64)), 2))
+    def by_features(copies: Tensor) -> scoring.Closest:
+        features = embedder.embed(state.network, state.see(generator.normalised(copies.to(torch.complex64)), 2))
+        return scoring.closest_by_features(features, state.features[0])
 
-    return planting.dose_response(planted, embed, state.features[0], state.train.patients, bar)
+    def in_measured_space(copies: Tensor) -> scoring.Closest:
+        state.progress(f"comparing {len(copies)} planted copies in measured space")
+        return space.closest_scans(state.train, generator.normalised(copies.to(torch.complex64)))
+
+    routes = (planting.Route(by_features, bars[0]), planting.Route(in_measured_space, bars[1]))
+    return planting.dose_response(planted, *routes, state.train.patients)
 
 
 def checks_of(state: Material, t1: scoring.Scores, limits: power.Sensitivity, doses: list[Dose]) -> list[GateResult]:
@@ -63,6 +76,7 @@ def _positive_control(state: Material, limits: power.Sensitivity) -> GateResult:
     changed = noisy(rotated(state.train.pictures[rows], rng), rng)
     copies = embedder.embed(state.network, state.see(generator.normalised(changed.to(torch.complex64)), 3))
     among = np.concatenate([state.features[2], copies])
-    train, hold = (scoring.closest_samples(features, among) for features in state.features[:2])
-    scores = scoring.score_patients(train, hold, state.sides, state.slices, state.options.seed)
+    train, hold, _ = state.features
+    closest = scoring.closest_by_features(train, among), scoring.closest_by_features(hold, among)
+    scores = scoring.score_patients(closest, state.sides, state.slices, state.options.seed)
     return gates.positive_control(scores.compared().p_value, copied)

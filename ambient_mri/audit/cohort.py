@@ -178,7 +178,7 @@ def views(side: Side, law: FurtherLaw | None, seed: int, further: int = 2) -> Te
     return torch.stack(found)
 
 
-def fingerprint(sides: Sequence[Side]) -> str:
+def contents_sha256(sides: Sequence[Side]) -> str:
     """SHA-256 over what was measured: the salt of pseudonyms, which nobody can work out without the scans."""
     digest = hashlib.sha256()
     for side in sides:

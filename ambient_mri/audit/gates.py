@@ -126,3 +126,11 @@ def positive_control(p_value: float, copied: int) -> GateResult:
         low=p_value, high=p_value, requirement=f"p < {LEVEL:g} with copies hidden among the samples",
         guards="missed copies",
     )  # fmt: skip
+
+
+def overfitted(p_value: float, patients: int) -> GateResult:
+    """A network that learned `patients` training patients by heart has to be detected by T1 or T3."""
+    return GateResult(
+        name=f"a network overfitted to {patients} patients is detected", passed=p_value < LEVEL, statistic=p_value,
+        low=p_value, high=p_value, requirement=f"p < {LEVEL:g} after adjustment", guards="missed copies",
+    )  # fmt: skip

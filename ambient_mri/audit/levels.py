@@ -29,6 +29,8 @@ class Level:
         Patients of each side, and draws of the hidden part for each slice.
     copies
         Training slices that copies are planted of.
+    control_steps
+        Training steps of the generator that is overfitted as a control; 0: none is.
     """
 
     samples: int
@@ -39,14 +41,14 @@ class Level:
     membership_patients: int
     draws: int
     copies: int
+    control_steps: int
 
 
+ALL_NOISE_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 LEVELS: dict[Name, Level] = {
-    "quick": Level(192, 9, 200, 200, (0.05, 0.5), 100, 2, 48),
-    "standard": Level(2_000, 9, 5_000, 1_000, (0.02, 0.1, 0.3, 1.0, 5.0), 200, 2, 200),
-    "full": Level(
-        30_000, 18, None, 4_000, (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0), 10_000, 4, 500
-    ),
+    "quick": Level(192, 9, 200, 200, (0.05, 0.5), 100, 2, 48, 0),
+    "standard": Level(2_000, 9, 5_000, 1_000, (0.02, 0.1, 0.3, 1.0, 5.0), 200, 2, 200, 2_000),
+    "full": Level(30_000, 18, None, 4_000, ALL_NOISE_LEVELS, 10_000, 4, 500, 4_000),
 }
 
 

@@ -155,12 +155,22 @@ class Limits(Facts):
 
 
 class Dose(Facts):
-    """Planted copies of one kind: how many are recognised, and how many stand out above every hold-out patient."""
+    """Planted copies of one kind: how many are recognised, and how many stand out above every hold-out patient.
+
+    Parameters
+    ----------
+    recognised, stands_out
+        In features (T1) or in measured space (T3).
+    in_features, in_measured_space
+        How many stand out there.
+    """
 
     change: str
     copies: int
     recognised: float
     stands_out: float
+    in_features: float
+    in_measured_space: float
 
 
 class Curves(Facts):
@@ -198,6 +208,23 @@ class Membership(Facts):
     reference: str | None
 
 
+class Fingerprint(Facts):
+    """T7, experimental; see `audit.fingerprint.Fingerprint`. None where scans have too little noise."""
+
+    samples: int
+    train: int
+    hold: int
+    patients: tuple[int, int]
+
+
+class Descriptive(Facts):
+    """Figures of other works, which decide nothing; see `audit.descriptive.Descriptive`."""
+
+    c_t: float
+    authentic: float
+    likelihood_gap: float
+
+
 class AuditResult(Facts):
     """Everything one audit found, without a picture or a name of any patient."""
 
@@ -215,6 +242,8 @@ class AuditResult(Facts):
     detections: tuple[Detection, ...]
     pairs: Pairs
     membership: Membership | None
+    fingerprint: Fingerprint | None
+    descriptive: Descriptive
     duplicates_across: int
     duplicates_within: int
     quality: QualityResult

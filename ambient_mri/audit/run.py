@@ -6,16 +6,19 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import ambient_mri
 from ambient_mri import files
 from ambient_mri.audit import account, planting, power, scoring
 from ambient_mri.audit.annex import Annex, annex_of
 from ambient_mri.audit.checks import checks_of, planted_copies
-from ambient_mri.audit.cohort import equal_rows, fingerprint
+from ambient_mri.audit.cohort import contents_sha256, equal_rows, only
+from ambient_mri.audit.control import overfitted_control
+from ambient_mri.audit.descriptive import describe_copying
+from ambient_mri.audit.fingerprint import Fingerprint, fingerprint
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
+from ambient_mri.audit.measured_space import MeasuredSpace
 from ambient_mri.audit.membership import Membership, by_patient, less_difficulty, membership, withheld_errors
 from ambient_mri.audit.quality import quality, spectrum
 from ambient_mri.audit.results import AuditResult
@@ -37,22 +40,27 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     """
     state = prepare(options, progress)
     limits = power.sensitivity(len(state.images), *state.patients())
-    slices, found = state.features[:2], state.features[2]
-    closest_train, closest_hold = (scoring.closest_samples(features, found, options.device) for features in slices)
-    t1 = scoring.score_patients(closest_train, closest_hold, state.sides, state.slices, options.seed)
-    doses = planted_copies(state, float(t1.hold.max()))
-    checks = checks_of(state, t1, limits, doses)
-    looks = quality(spectrum(state.samples), spectrum(state.hold.pictures))
-    pairs = scoring.scan_pairs(found, *slices, state.sides, options.seed)
-    progress("T1, T2 and the checks are done; comparing in measured space")
-
-    mean = state.hold.pictures.mean(0, keepdim=True).to(torch.complex64)
-    whitening = Whitening.of(state.hold.batches())
-    measured_train, measured_hold = (
-        scoring.closest_in_measured_space(side, state.images, mean, whitening, progress) for side in state.sides
+    train, hold, found = state.features
+    by_features = (
+        scoring.closest_by_features(train, found, options.device),
+        scoring.closest_by_features(hold, found, options.device),
     )
-    t3 = scoring.score_patients(measured_train, measured_hold, state.sides, state.slices, options.seed)
-    t4 = _membership(state, whitening) if account.access_of(state) == "model" else None
+    t1 = scoring.score_patients(by_features, state.sides, state.slices, options.seed)
+    pairs = scoring.scan_pairs(found, train, hold, state.sides, options.seed)
+    progress("T1 and T2 are done; comparing in measured space")
+    space = MeasuredSpace.of(state.hold)
+    measured = (
+        space.closest_images(state.train, state.images, progress),
+        space.closest_images(state.hold, state.images, progress),
+    )
+    t3 = scoring.score_patients(measured, state.sides, state.slices, options.seed)
+    doses = planted_copies(state, space, (float(t1.hold.max()), float(t3.hold.max())))
+    checks = checks_of(state, t1, limits, doses)
+    if state.level.control_steps:
+        checks.append(overfitted_control(state, space))
+    looks = quality(spectrum(state.samples), spectrum(state.hold.pictures))
+    t7 = _fingerprint(state, space.whitening)
+    t4 = _membership(state, space.whitening) if account.access_of(state) == "model" else None
 
     tests = account.tests_of(t1.compared(), t3.compared(), t4, state.patients())
     joint = scoring.joint(t1, t3).compared()
@@ -64,9 +72,9 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         checks, tests, len(named), account.quality_of(looks), limits,
         pairs=pairs.summary, pair_p_value=pairs.p_value,
     )  # fmt: skip
-    salt = hashlib.sha256(f"{options.seed}/{fingerprint(state.sides)}".encode()).hexdigest()
+    salt = hashlib.sha256(f"{options.seed}/{contents_sha256(state.sides)}".encode()).hexdigest()
     annex = annex_of(
-        state.sides, state.samples, state.images, (closest_train, measured_train), pairs, named, salt
+        state.sides, state.samples, state.images, (by_features[0], measured[0]), pairs, named, salt
     )  # fmt: skip
     result = AuditResult(
         version=ambient_mri.__version__,
@@ -82,6 +90,8 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         detections=account.detections_of(t1.names, joint, salt, t1.compared(), t3.compared()),
         pairs=pairs.summary,
         membership=account.membership_of(t4, state),
+        fingerprint=account.fingerprint_of(t7),
+        descriptive=account.descriptive_of(describe_copying(found, train, hold, state.train.patients, state.rng(6))),
         duplicates_across=state.across,
         duplicates_within=state.within,
         quality=account.quality_of(looks),
@@ -93,6 +103,12 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         command=options.command(),
     )
     return result, annex
+
+
+def _fingerprint(state: Material, whitening: Whitening) -> Fingerprint | None:
+    """T7, on at most as many patients as T4."""
+    train, hold = (only(side, equal_rows(side, state.slices, state.level.membership_patients)) for side in state.sides)
+    return fingerprint(train, hold, state.images, whitening, state.progress)
 
 
 def _membership(state: Material, whitening: Whitening) -> Membership:

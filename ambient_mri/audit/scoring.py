@@ -2,78 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ambient_mri.audit.cohort import Side
 from ambient_mri.audit.exchangeability import Exchangeability, exchangeability, patient_scores
 from ambient_mri.audit.pairs import equal_folds, pair_evidence, pair_threshold
 from ambient_mri.audit.results import Pairs
 from ambient_mri.audit.search import Features, nearest
-from ambient_mri.audit.similarity import RANKED_AGAIN, Whitening, measured_similarity
-from ambient_mri.measurement import Measurement
 
 Array = npt.NDArray[np.float64]
 PAIR_RATE = 1e-3
-IMAGES = 2048
 
 
 @dataclass(frozen=True)
 class Closest:
-    """For each slice of a side, its most similar sample and how similar that is."""
+    """For each slice its most similar image, or for each image its most similar slice, and how similar they are."""
 
-    sample: npt.NDArray[np.int64]
+    index: npt.NDArray[np.int64]
     similarity: Array
 
 
-def closest_samples(slices: Features, samples: Features, device: str = "cpu") -> Closest:
-    """By cosine of features."""
-    found = nearest(slices, samples, 1, device)
+def closest_by_features(rows: Features, others: Features, device: str = "cpu") -> Closest:
+    """For each row the most similar of the others, by cosine of features."""
+    found = nearest(rows, others, 1, device)
     return Closest(found.index[:, 0], found.similarity[:, 0])
-
-
-def closest_in_measured_space(
-    side: Side, samples: Tensor, mean: Tensor, whitening: Whitening,
-    progress: Callable[[str], None] = lambda line: None,
-) -> Closest:  # fmt: skip
-    """By whitened similarity in what each scan measured (T3), of samples and their mirror images.
-
-    What all patients share, the mean image of the hold-out, is taken off on both sides: y - A μ and g - μ.
-
-    Parameters
-    ----------
-    samples
-        `(m, 1, y, x)` complex, at root mean square .5.
-    mean
-        μ, `(1, 1, y, x)`.
-    """
-    index, best, done = [], [], 0
-    again = max(RANKED_AGAIN * IMAGES // max(2 * len(samples), IMAGES), 8)
-    for batch in side.batches():
-        scans = _less_mean(batch, mean)
-        nearest_image, highest = np.zeros(len(batch), np.int64), np.full(len(batch), -1.0)
-        for first in range(0, len(samples), IMAGES // 2):
-            part = samples[first : first + IMAGES // 2]
-            rho = measured_similarity(scans, torch.cat([part, part.flip(-1)]) - mean, whitening, again=again)
-            higher = rho.max(1) > highest
-            nearest_image[higher] = first + rho.argmax(1)[higher] % len(part)
-            highest = np.maximum(highest, rho.max(1))
-        index.append(nearest_image)
-        best.append(highest)
-        done += len(batch)
-        if done % 160 < len(batch):
-            progress(f"compared {done} of {len(side)} scans in measured space")
-    return Closest(np.concatenate(index), np.concatenate(best))
-
-
-def _less_mean(batch: Measurement, mean: Tensor) -> Measurement:
-    rest = batch.without_unmeasured()
-    return replace(rest, y=rest.y - batch.operator().forward(mean.expand(len(batch), -1, -1, -1)))
 
 
 @dataclass(frozen=True)
@@ -89,9 +44,9 @@ class Scores:
         return exchangeability(self.train, self.hold)
 
 
-def score_patients(train: Closest, hold: Closest, sides: tuple[Side, Side], slices: int, seed: int) -> Scores:
-    """From slices to patients, `slices` of each."""
-    rng = np.random.default_rng([seed, 1])
+def score_patients(closest: tuple[Closest, Closest], sides: tuple[Side, Side], slices: int, seed: int) -> Scores:
+    """From the slices of training and hold-out to patients, `slices` of each."""
+    rng, (train, hold) = np.random.default_rng([seed, 1]), closest
     names, train_scores = patient_scores(train.similarity, sides[0].patients, slices, rng)
     _, hold_scores = patient_scores(hold.similarity, sides[1].patients, slices, rng)
     return Scores(names, train_scores, hold_scores)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from ambient_mri.audit.results import AuditResult, Dose, GateResult, TestResult
+from ambient_mri.audit.results import AuditResult, GateResult, TestResult
+from ambient_mri.report.audit_evidence import EVIDENCE
 from ambient_mri.report.audit_text import (
     GLOSSARY,
     LEGAL_TERMS,
@@ -14,7 +15,6 @@ from ambient_mri.report.audit_text import (
     percent,
     scans_sentence,
 )
-from ambient_mri.report.curves import Line, exceeding, line_chart
 from ambient_mri.report.page import document, table
 
 STYLE = """
@@ -38,9 +38,7 @@ TONE = {
 def audit_page(result: AuditResult) -> str:
     """The page as text."""
     first = ['<div class="first">', *_verdict(result), *_at_a_glance(result), "</div>"]
-    parts = (
-        _scope, _gates, _tests, _patients, _pairs, _recovery, _doses, _measured, _confounds, _law, _reading, _limits
-    )  # fmt: skip
+    parts = (_scope, _gates, _tests, *EVIDENCE, _confounds, _law, _reading, _limits)
     return document(_title(result), [*first, *(line for part in parts for line in part(result))], STYLE)
 
 
@@ -152,106 +150,6 @@ def _named(result: AuditResult) -> list[str]:
         "<p>About one in ten of these names is expected to be wrong. The restricted annex says which scans they "
         "are.</p>",
         table(("Pseudonym", "Named by", "Conformal p"), rows),
-    ]
-
-
-def _patients(result: AuditResult) -> list[str]:
-    curves = result.curves
-    chart = line_chart(
-        "Share of patients whose score exceeds a value", "largest similarity of the patient's slices to any sample",
-        "share of patients",
-        [Line("training", *exceeding(curves.t1_train)), Line("hold-out", *exceeding(curves.t1_hold))],
-    )  # fmt: skip
-    return [
-        "<h2>T1: training patients beside patients never seen</h2>",
-        "<p>If the generator has copied nobody, the two curves differ by chance only. Copied patients are those of the "
-        "training curve to the right of the end of the hold-out curve.</p>",
-        chart,
-    ]
-
-
-def _pairs(result: AuditResult) -> list[str]:
-    curves, pairs = result.curves, result.pairs
-    share = [i / (len(curves.nearest_train) - 1) for i in range(len(curves.nearest_train))]
-    chart = line_chart(
-        "Quantiles of the similarity of samples to their nearest slice", "quantile of samples", "similarity",
-        [Line("to training patients", share, curves.nearest_train),
-         Line("to hold-out patients", share, curves.nearest_hold)],
-    )  # fmt: skip
-    return [
-        "<h2>T2: samples and their nearest slices, among equally many patients</h2>",
-        chart,
-        f"<p>{pairs.flagged_samples} samples are exceptionally near to one training patient: distance to the nearest "
-        f"below {pairs.threshold:.3f} of that to the nearest other patient, which {percent(pairs.rate)} of samples "
-        f"reach "
-        f"with hold-out patients. They concern {pairs.flagged_patients} training patients, where chance alone would "
-        f"give "
-        f"about {pairs.expected_patients:.1f}. Smallest ratio of Carlini et al. (2023): "
-        f"{pairs.carlini_smallest[0]:.3f} with training, {pairs.carlini_smallest[1]:.3f} with hold-out patients.</p>",
-    ]
-
-
-def _recovery(result: AuditResult) -> list[str]:
-    curves, member = result.curves, result.membership
-    if member is None:
-        return [
-            "<h2>T4: recovery of withheld measurements</h2>",
-            "<p>Not done: it needs access to the model. Samples alone cannot show this kind of leak.</p>",
-        ]
-    chart = line_chart(
-        "Gap in recovering withheld measurements against the noise level", "noise level σ (image standard deviation "
-        ".5)",
-        "hold-out less training, log error",
-        [Line("G(σ), 95 %", curves.levels, curves.gap, curves.gap_low, curves.gap_high)],
-        logarithmic=True, zero=True,
-    )  # fmt: skip
-    beside = "" if member.reference is None else (
-        f" What {escape(member.reference)}, which knows none of these patients, finds hard too was taken off."
-    )  # fmt: skip
-    return [
-        "<h2>T4: are withheld measurements of training patients predicted better?</h2>",
-        chart,
-        f"<p>Above the line: the model knows its training scans. A training patient is recovered better than a "
-        f"hold-out "
-        f"patient with probability {member.auc:.2f} ({member.auc_ci95[0]:.2f} to {member.auc_ci95[1]:.2f}; .5 is "
-        f"chance); "
-        f"{percent(member.sensitivity_at_1_percent)} of training patients are recovered better than all but 1 % of the "
-        f"hold-out.{beside}</p>",
-    ]
-
-
-def _doses(result: AuditResult) -> list[str]:
-    def row(dose: Dose) -> tuple[str, ...]:
-        bar = f'<span class="bar" style="width:{100 * dose.stands_out:.0f}%"></span>'
-        return escape(dose.change), str(dose.copies), percent(dose.recognised), percent(dose.stands_out), bar
-
-    return [
-        "<h2>What copies this audit would have found</h2>",
-        "<p>Training slices were copied on purpose. Recognised: the nearest training slice is that of the right "
-        "patient. "
-        "Stands out: it is also nearer than any hold-out patient comes to any sample. What does not stand out is a "
-        "blind spot of T1.</p>",
-        table(("Copy", "n", "Recognised", "Stands out", ""), map(row, result.curves.dose)),
-    ]
-
-
-def _measured(result: AuditResult) -> list[str]:
-    curves = result.curves
-    chart = line_chart(
-        "Share of patients whose similarity in measured space exceeds a value",
-        "largest whitened similarity of the patient's scans to any sample", "share of patients",
-        [Line("training", *exceeding(curves.t3_train)), Line("hold-out", *exceeding(curves.t3_hold))],
-    )  # fmt: skip
-    blind = "" if result.blind_share is None else (
-        f" A scan measured {percent(1 - result.blind_share)} of its samples; a copy that agrees with it only in the "
-        f"other "
-        f"{percent(result.blind_share)} is invisible here."
-    )  # fmt: skip
-    return [
-        "<h2>T3: the same from measured samples alone</h2>",
-        f"<p>Samples are compared with scans in what the scanner measured, without any reconstruction, with the low "
-        f"frequencies that all patients share weighed down.{blind}</p>",
-        chart,
     ]
 
 

@@ -15,7 +15,10 @@ LEGAL_TERMS = (
     ("Membership inference (EDPB 28/2024)", "T4, with access to the model"),
     ("Attribute inference, model inversion, reconstruction attacks (EDPB 28/2024)", "not tested"),
     ("Singling out (WP216)", "the list of named patients; T2"),
-    ("Linkability (WP216)", "T3: a sample linked to a scan; pseudonyms are salted with the scans themselves"),
+    (
+        "Linkability (WP216)",
+        "T3 and T7: a sample linked to a scan, or to one recording; pseudonyms are salted with the scans themselves",
+    ),
     ("Inference (WP216)", "T4 for membership; not tested for attributes"),
 )
 GLOSSARY = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from ambient_mri.audit import embedder
 from ambient_mri.audit.augmentation import BLENDS, EXACT, MILD, blended, random_view
-from ambient_mri.audit.planting import dose_response, plant, recall, standing_out
+from ambient_mri.audit.planting import Route, dose_response, plant, recall, standing_out
 from ambient_mri.audit.quality import quality, spectrum
-from ambient_mri.audit.search import nearest, unit
+from ambient_mri.audit.scoring import Closest, closest_by_features
+from ambient_mri.audit.search import Features, nearest, unit
 from ambient_mri.data.cohort import subject
 from ambient_mri.errors import InputError
 from ambient_mri.prior.steps import stream
@@ -90,35 +92,62 @@ def test_changes_keep_shape_and_are_what_they_say(brains: Tensor) -> None:
     assert random_view(brains, rng).shape == brains.shape
 
 
+def _nothing(pictures: Tensor) -> Closest:
+    """A route that recognises nobody: everything is the first slice, and barely."""
+    return Closest(np.zeros(len(pictures), np.int64), np.zeros(len(pictures)))
+
+
+def _by(embed: Callable[[Tensor], Features], base: Features) -> Callable[[Tensor], Closest]:
+    return lambda pictures: closest_by_features(embed(pictures), base)
+
+
 def test_every_kind_of_copy_is_of_other_slices_and_all_are_embedded_at_once(brains: Tensor) -> None:
     planted = plant(brains[:20], brains[20:], 6, stream(0, 1, 0))
     assert len({tuple(copies.sources) for copies in planted.values()}) == len(planted)
     assert torch.equal(planted["exact"].pictures, brains[:20][planted["exact"].sources])
     asked = []
 
-    def embed(pictures: Tensor) -> np.ndarray:
+    def pixels(pictures: Tensor) -> Features:
         asked.append(len(pictures))
         return unit(pictures.flatten(1).numpy())
 
-    doses = dose_response(planted, embed, unit(brains[:20].flatten(1).numpy()), [f"p{i}" for i in range(20)], 0.0)
+    base = unit(brains[:20].flatten(1).numpy())
+    doses = dose_response(planted, Route(_by(pixels, base), 0.0), Route(_nothing, 1.0), [f"p{i}" for i in range(20)])
     assert asked == [6 * len(planted)]
     assert {dose.change: dose.recognised for dose in doses}["exact"] == 1
 
 
 def test_dose_response_falls_with_the_share_that_is_copied(network: embedder.Embedder, brains: Tensor) -> None:
     planted = plant(brains[:16], brains[16:], 12, stream(0, 1, 0))
-    base = embedder.embed(network, brains[:16])
+    by_features = _by(lambda pictures: embedder.embed(network, pictures), embedder.embed(network, brains[:16]))
     patients = [f"p{i}" for i in range(16)]
-    doses = {d.change: d for d in dose_response(planted, lambda x: embedder.embed(network, x), base, patients, 0.9)}
+    doses = {d.change: d for d in dose_response(planted, Route(by_features, 0.9), Route(_nothing, 1.0), patients)}
     assert doses["exact"].recognised == 1
-    assert doses["exact"].stands_out == 1
+    assert doses["exact"].stands_out == doses["exact"].in_features == 1
+    assert doses["exact"].in_measured_space == 0
     assert doses[f"{BLENDS[0]:.0%} blended"].recognised >= doses[f"{BLENDS[-1]:.0%} blended"].recognised
     found, copies = recall(list(doses.values()))
     assert copies == 12 * len(EXACT | MILD)
     assert found <= copies
-    assert 0 <= standing_out(list(doses.values())) <= 1
-    blind = dose_response(planted, lambda x: embedder.embed(network, x), base, patients, 1.1)
+    assert 0 < standing_out(list(doses.values())) <= 1
+    blind = dose_response(planted, Route(by_features, 1.1), Route(_nothing, 1.0), patients)
     assert standing_out(blind) == 0
+
+
+def test_a_copy_counts_that_either_way_recognises_and_the_better_way_states_the_limit(brains: Tensor) -> None:
+    """Two ways that know every other copy each: together they know all, either alone no more than half."""
+    planted = plant(brains[:16], brains[16:], 8, stream(0, 1, 0))
+    sources = np.concatenate([copies.sources for copies in planted.values()])
+
+    def knows(parity: int) -> Callable[[Tensor], Closest]:
+        known = np.arange(len(sources)) % 2 == parity
+        found = Closest(np.where(known, sources, (sources + 1) % 16), np.where(known, 0.9, 0.1))
+        return lambda pictures: found
+
+    doses = dose_response(planted, Route(knows(0), 0.5), Route(knows(1), 0.5), [f"p{i}" for i in range(16)])
+    assert all(dose.recognised == dose.stands_out == 1 for dose in doses)
+    assert all(dose.in_features == dose.in_measured_space == 0.5 for dose in doses)
+    assert standing_out(doses) == 0.5
 
 
 def test_blurred_and_noise_are_not_called_real(brains: Tensor) -> None:

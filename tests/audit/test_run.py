@@ -24,7 +24,7 @@ source: {kind: brain_demo, subjects: 64, image_size: 32, seed: 0}
 acquisition: {coils: 2}
 split: {validation: 16, test: 16, seed: 0}
 """
-SMALL = Level(60, 2, None, 20, (0.05, 0.5), 8, 1, 12)
+SMALL = Level(60, 2, None, 20, (0.05, 0.5), 8, 1, 12, 0)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def _pictures(folder: Path, spec: Path, copied: bool) -> Path:
 def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
     spec: Path, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, 16, 3, (0.5,), 6, 1, 6))
+    monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, 16, 3, (0.5,), 6, 1, 6, 0))
     out = tmp_path / "audit"
     command = ["audit", str(tiny_bundle), "--data", "brain_demo", "--out", str(out), "--reference", "brain_flair_64"]
     command += ["--seed", "1"]

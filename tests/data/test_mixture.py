@@ -201,7 +201,7 @@ def test_a_mixture_is_trained_on_calibrated_refined_and_audited(
     mixed: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each scan is thinned by the law that drew it, wherever a part of a scan is held back."""
-    monkeypatch.setitem(levels.LEVELS, "quick", levels.Level(52, 2, 20, 2, (0.5,), 8, 1, 4))
+    monkeypatch.setitem(levels.LEVELS, "quick", levels.Level(52, 2, 20, 2, (0.5,), 8, 1, 4, 0))
     mixed([{"share": 0.5}, {"share": 0.5, "acquisition": POINTS}])
     spec, bundle = str(tmp_path / "mixed.yaml"), tmp_path / "run/bundle"
     for command, where in {

@@ -25,7 +25,7 @@ split: {validation: 16, test: 16}
 def test_the_same_few_patients_from_corrupted_and_from_clean_scans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, None, 3, (0.5,), 6, 1, 6))
+    monkeypatch.setitem(levels.LEVELS, "quick", Level(52, 2, None, 3, (0.5,), 6, 1, 6, 0))
     cohort = str(tmp_path / "cohort.yaml")
     (tmp_path / "cohort.yaml").write_text(COHORT)
     clean = twin(cohort, load_spec(cohort), tmp_path)

@@ -1,0 +1,50 @@
+"""A generator overfitted on purpose to a few training patients: an audit that misses this one misses others too."""
+
+from __future__ import annotations
+
+from ambient_mri.audit import embedder, gates, generator, scoring
+from ambient_mri.audit.cohort import open_side
+from ambient_mri.audit.exchangeability import common_count
+from ambient_mri.audit.material import Material
+from ambient_mri.audit.measured_space import MeasuredSpace
+from ambient_mri.audit.multiplicity import holm
+from ambient_mri.audit.results import GateResult
+from ambient_mri.data.derived import derive
+from ambient_mri.data.spec import load_spec
+from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.training import TrainOptions, train
+
+PATIENTS, SAMPLES = 20, 192
+
+
+def overfitted_control(state: Material, space: MeasuredSpace) -> GateResult:
+    """Train on the scans of 20 training patients for far too long, and look for them by T1 and T3.
+
+    The network is the `tiny` one, whatever is audited, and no scan is mirrored or shifted. Training and samples are
+    kept in the folder of the audit.
+    """
+    options, level = state.options, state.level
+    folder = options.out / "work" / "control"
+    facts = {"title": f"{state.spec.title}, {PATIENTS} patients", "symmetry": None, "split": {"train": PATIENTS}}
+    data = derive(options.data, folder / "control.yaml", facts)
+    state.progress(f"training a control on {PATIENTS} patients, {level.control_steps} steps")
+    bundle = train(TrainOptions(data, folder / "training", steps=level.control_steps, preset="tiny", seed=options.seed,
+                                device=options.device))  # fmt: skip
+    drawn = generator.draw(load_bundle(bundle, options.device), SAMPLES, folder, steps=level.sampler_steps,
+                           seed=options.seed, progress=state.progress)  # fmt: skip
+    images = generator.normalised(drawn)
+    copied = open_side(load_spec(data), ("train",), options.scans, None, state.progress)
+    sides = (copied, state.hold)
+
+    features = embedder.embed(state.network, state.see(images, 4))
+    own = embedder.embed(state.network, copied.pictures)
+    by_features = (
+        scoring.closest_by_features(own, features), scoring.closest_by_features(state.features[1], features)
+    )  # fmt: skip
+    measured = space.closest_images(copied, images), space.closest_images(state.hold, images)
+    slices = common_count((*copied.patients, *state.hold.patients))
+    p_values = [
+        scoring.score_patients(closest, sides, slices, options.seed).compared().p_value
+        for closest in (by_features, measured)
+    ]
+    return gates.overfitted(float(min(holm(p_values))), len(set(copied.patients)))

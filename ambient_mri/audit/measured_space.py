@@ -1,0 +1,86 @@
+"""Images beside scans in what each scan measured (T3): whitened, and without what all patients share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ambient_mri.audit.cohort import Side
+from ambient_mri.audit.scoring import Closest
+from ambient_mri.audit.similarity import RANKED_AGAIN, Whitening, measured_similarity
+from ambient_mri.measurement import Measurement
+
+Array = npt.NDArray[np.float64]
+Progress = Callable[[str], None]
+IMAGES = 2048
+
+
+@dataclass(frozen=True)
+class MeasuredSpace:
+    """What comparisons need to know of patients whom nobody trained on.
+
+    Parameters
+    ----------
+    mean
+        Mean image of the hold-out μ, `(1, 1, y, x)`, taken off on both sides: y - A μ and g - μ.
+    whitening
+        Of hold-out scans.
+    """
+
+    mean: Tensor
+    whitening: Whitening
+
+    @classmethod
+    def of(cls, hold: Side) -> MeasuredSpace:
+        """From the hold-out."""
+        return cls(hold.pictures.mean(0, keepdim=True).to(torch.complex64), Whitening.of(hold.batches()))
+
+    def closest_images(self, side: Side, images: Tensor, progress: Progress = lambda line: None) -> Closest:
+        """For each scan of a side the most similar image, itself or its mirror image.
+
+        Parameters
+        ----------
+        images
+            `(m, 1, y, x)` complex, at root mean square .5.
+        """
+        index, best = np.zeros(len(side), np.int64), np.full(len(side), -1.0)
+        for scans, columns, rho in self._similarities(side, images, progress):
+            closest, highest = rho.argmax(1), rho.max(1)
+            higher = highest > best[scans]
+            index[scans] = np.where(higher, columns.start + closest, index[scans])
+            best[scans] = np.maximum(highest, best[scans])
+        return Closest(index, best)
+
+    def closest_scans(self, side: Side, images: Tensor, progress: Progress = lambda line: None) -> Closest:
+        """For each image the most similar scan of a side."""
+        index, best = np.zeros(len(images), np.int64), np.full(len(images), -1.0)
+        for scans, columns, rho in self._similarities(side, images, progress):
+            closest, highest = rho.argmax(0), rho.max(0)
+            higher = highest > best[columns]
+            index[columns] = np.where(higher, scans.start + closest, index[columns])
+            best[columns] = np.maximum(highest, best[columns])
+        return Closest(index, best)
+
+    def _similarities(self, side: Side, images: Tensor, progress: Progress) -> Iterator[tuple[slice, slice, Array]]:
+        """(scans, images, ρ) block by block, so that memory stays bounded."""
+        again, first = max(RANKED_AGAIN * IMAGES // max(2 * len(images), IMAGES), 8), 0
+        for batch in side.batches():
+            scans = self._less_mean(batch)
+            for start in range(0, len(images), IMAGES // 2):
+                part = images[start : start + IMAGES // 2]
+                both = torch.cat([part, part.flip(-1)]) - self.mean
+                rho = measured_similarity(scans, both, self.whitening, again=again)
+                rows, columns = slice(first, first + len(batch)), slice(start, start + len(part))
+                yield rows, columns, np.maximum(rho[:, : len(part)], rho[:, len(part) :])
+            first += len(batch)
+            if first % 160 < len(batch):
+                progress(f"compared {first} of {len(side)} scans in measured space")
+
+    def _less_mean(self, batch: Measurement) -> Measurement:
+        rest = batch.without_unmeasured()
+        return replace(rest, y=rest.y - batch.operator().forward(self.mean.expand(len(batch), -1, -1, -1)))
