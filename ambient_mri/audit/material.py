@@ -24,6 +24,7 @@ from ambient_mri.audit.reference import load_reference
 from ambient_mri.audit.search import Features
 from ambient_mri.corruption import FurtherLaw
 from ambient_mri.data.dataset import open_scans
+from ambient_mri.data.leaks import leaks
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.prior.bundle import Bundle, load_bundle, weights_sha256
@@ -94,8 +95,10 @@ class Material:
         Of D.
     dropped
         Samples left out for showing next to nothing.
-    across, within
-        Pairs of patients who look like one: one on each side (their hold-out scans are left out), or on the same side.
+    across
+        Hold-out patients who are training patients too, by their looks or by the table of the data set; left out.
+    within
+        Pairs of patients on the same side who look like one.
     slices
         How many slices of each patient are compared.
 
@@ -195,7 +198,8 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
 
     twice = near_duplicates(anatomy(torch.cat([train.pictures, hold.pictures])), (*train.patients, *hold.patients))
     across = [pair for pair in twice if (pair.first < len(train)) != (pair.second < len(train))]
-    both_sides = set(train.patients) & set(hold.patients)
+    told = frozenset[str]().union(*(leak.held_out for leak in leaks(spec)))  # by the table of the data set itself
+    both_sides = set(hold.patients) & (set(train.patients) | told)
     twins = {hold.patients[pair.second - len(train)] for pair in across} | both_sides
     clean_hold = only(hold, [row for row, patient in enumerate(hold.patients) if patient not in twins])
     for side, which in ((train, "training"), (clean_hold, "hold-out")):
@@ -207,7 +211,7 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
         options, spec, level, bundle, reference, progress, train, clean_hold, images, network, law,
-        len(drawn) - len(kept), len(across) + len(both_sides), len(twice) - len(across), slices,
+        len(drawn) - len(kept), len(twins), len(twice) - len(across), slices,
     )  # fmt: skip
 
 

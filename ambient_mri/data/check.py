@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri.data.facts import BrainDemo, FastMRI
+from ambient_mri.data.leaks import leaks
 from ambient_mri.data.location import locate
 from ambient_mri.data.readers import SliceRecord
 from ambient_mri.data.readers.fastmri import Volume, open_volume
@@ -27,7 +28,7 @@ def check(spec: DataSpec) -> list[str]:
     """
     split = parts(spec)
     records = [record for part in PARTS for record in split[part]]
-    lines = [_found(spec, records), *_parts(split.items())]
+    lines = [_found(spec, records), *_parts(split.items()), *_leaks(spec)]
     for k, one in enumerate(spec.components()):
         mine = [record for record in records if record.component == k]
         if spec.mixture is not None:
@@ -65,6 +66,14 @@ def _parts(split: Iterable[tuple[str, Sequence[SliceRecord]]]) -> list[str]:
     return [
         f"{part}: {len({record.patient for record in records})} patients, {len(records)} slices"
         for part, records in split
+    ]
+
+
+def _leaks(spec: DataSpec) -> list[str]:
+    return [
+        f"warning: by the column {leak.column} of participants.tsv {leak.people} people are several patients here, "
+        f"{leak.across} of them in training and hold-out at once; set source.patient_column to it if it names people"
+        for leak in leaks(spec)
     ]
 
 

@@ -185,11 +185,15 @@ class ComponentFacts(Facts):
 
 
 class SplitFacts(Facts):
-    """Patients kept for validation and test; the rest trains, or of the rest only so many as `train` says."""
+    """Patients kept for validation and test; the rest trains, or of the rest only so many as `train` says.
+
+    `half`: of those who would train only every second one, so that two models learn from disjoint halves.
+    """
 
     validation: Share
     test: Share
     train: Share | None = None
+    half: Literal["first", "second"] | None = None
     seed: int = 0
 
 

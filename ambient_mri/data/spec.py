@@ -78,7 +78,7 @@ class DataSpec(Facts):
     def sha256(self) -> str:
         """Hash of every fact; where the files happen to lie does not enter."""
         facts = self.model_dump(mode="json")
-        later = ((facts, "mixture"), (facts, "symmetry"), (facts["split"], "train"))
+        later = ((facts, "mixture"), (facts, "symmetry"), (facts["split"], "train"), (facts["split"], "half"))
         for holder, key in later:  # absent is as before there was the key
             if holder[key] is None:
                 del holder[key]

@@ -117,10 +117,13 @@ def split_records(records: Sequence[SliceRecord], facts: SplitFacts, name: str) 
         )
     held_out = validation + test
     training = len(order) if facts.train is None else _count(facts.train, len(order))
+    trained = order[held_out : held_out + training]
+    if facts.half is not None:
+        trained = trained[("first", "second").index(facts.half) :: 2]
     part_of: dict[str, Part | None] = dict.fromkeys(order)
     part_of |= dict.fromkeys(order[:validation], "validation")
     part_of |= dict.fromkeys(order[validation:held_out], "test")
-    part_of |= dict.fromkeys(order[held_out : held_out + training], "train")
+    part_of |= dict.fromkeys(trained, "train")
     place = {patient: i for i, patient in enumerate(order)}
     ordered = sorted(records, key=lambda record: (place[record.patient], record.volume_id, record.index))
     return {part: tuple(record for record in ordered if part_of[record.patient] == part) for part in PARTS}

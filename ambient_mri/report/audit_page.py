@@ -119,9 +119,10 @@ def _gates(result: AuditResult) -> list[str]:
         "<p>If one against false alarms fails, the verdict is INVALID, whatever the tests say. If one against missed "
         "copies fails, finding nothing is INVALID; what was found stands.</p>",
         table(("Check", "Value", "Interval", "Requirement", "Against", ""), map(row, result.gates), left=(0, 3, 4)),
-        f"<p>Patients who look like one: {result.duplicates_across} pairs across training and hold-out (their hold-out "
-        f"scans were left out; each is a leak of the split), {result.duplicates_within} pairs on the same side. "
-        f"{result.data.dropped} slices or samples that show next to nothing were left out.</p>",
+        f"<p>{result.duplicates_across} hold-out patients are training patients too, by their looks or by the table of "
+        f"the data set (left out here; each is a leak of the split), {result.duplicates_within} pairs of patients on "
+        f"the same side look like one. {result.data.dropped} slices or samples that show next to nothing were left "
+        "out.</p>",
     ]
 
 

@@ -49,6 +49,20 @@ def test_a_small_training_part_leaves_the_hold_out_as_it_is():
     assert small["train"] == tuple(record for record in whole["train"] if record.patient in who)
 
 
+def test_halves_are_disjoint_and_make_up_the_training_part():
+    whole = split_records(_records(21), SplitFacts(validation=3, test=5), "x")
+    halves = [
+        split_records(_records(21), SplitFacts(validation=3, test=5, half=half), "x") for half in ("first", "second")
+    ]
+    assert all((half["validation"], half["test"]) == (whole["validation"], whole["test"]) for half in halves)
+    first, second = (_patients(half)["train"] for half in halves)
+    assert not first & second
+    assert first | second == _patients(whole)["train"]
+    assert (len(first), len(second)) == (7, 6)
+    some = split_records(_records(21), SplitFacts(validation=3, test=5, train=4, half="second"), "x")
+    assert len(_patients(some)["train"]) == 2
+
+
 def test_order_of_listing_changes_nothing_and_the_seed_does():
     facts = SplitFacts(validation=3, test=5)
     assert split_records(_records(20)[::-1], facts, "x") == split_records(_records(20), facts, "x")

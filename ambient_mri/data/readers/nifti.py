@@ -33,7 +33,7 @@ def list_slices(
         Column of `participants.tsv` with the same value for scans of the same patient; participants
         are patients where the file or the column is missing.
     """
-    groups = _patients(root, patient_column)
+    groups = {row["participant_id"]: row[patient_column] for row in participants(root) if row.get(patient_column)}
     records = []
     for path in sorted([*root.glob(f"sub-*/**/*_{suffix}.nii"), *root.glob(f"sub-*/**/*_{suffix}.nii.gz")]):
         participant = path.relative_to(root).parts[0]
@@ -104,13 +104,13 @@ def resized_affine(affine: Tensor, shape: tuple[int, int], size: int) -> Tensor:
     return affine @ change
 
 
-def _patients(root: Path, column: str) -> dict[str, str]:
+def participants(root: Path) -> list[dict[str, str]]:
+    """The rows of `participants.tsv` that name a participant; none where the file is missing."""
     table = root / "participants.tsv"
     if not table.is_file():
-        return {}
+        return []
     with table.open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t"))
-    return {row["participant_id"]: row[column] for row in rows if row.get("participant_id") and row.get(column)}
+        return [row for row in csv.DictReader(lines, delimiter="\t") if row.get("participant_id")]
 
 
 def _load(path: Path) -> Any:
