@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,38 @@ def test_pictures_that_copy_are_detected(spec: Path, tmp_path: Path) -> None:
     assert len(document["detections"]) >= 16  # of 32 patients, all copied
     report = (tmp_path / "out-True" / "report.html").read_text()
     assert document["detections"][0]["pseudonym"] in report
+
+
+CONTROL = "a network overfitted to 20 patients is detected"
+
+
+def _controlled(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> dict[str, Any]:
+    """The audit of an innocent generator, with a control of so many training steps."""
+    monkeypatch.setitem(levels.LEVELS, "quick", replace(SMALL, control_steps=steps, sampler_steps=2 if steps == 1 else 5))
+    document = _audited(spec, tmp_path, "measured", copied=False)
+    assert (tmp_path / "out-False" / "work" / "control" / "training" / "bundle").is_dir()
+    assert not any("no overfitted generator" in line for line in document["limitations"])
+    return document
+
+
+def test_a_control_that_learned_nothing_makes_silence_invalid(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = _controlled(spec, tmp_path, monkeypatch, 1)
+    [gate] = [gate for gate in document["gates"] if gate["name"] == CONTROL]
+    assert not gate["passed"]
+    assert gate["guards"] == "missed copies"
+    assert document["verdict"] == "INVALID"
+    assert CONTROL in document["sentences"][0]
+
+
+@pytest.mark.slow
+def test_a_control_that_learned_its_patients_by_heart_is_detected(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = _controlled(spec, tmp_path, monkeypatch, 500)
+    [gate] = [gate for gate in document["gates"] if gate["name"] == CONTROL]
+    assert gate["passed"], gate
 
 
 @pytest.mark.slow
