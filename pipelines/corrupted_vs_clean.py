@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri import files
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
@@ -67,13 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)
     given.command = shlex.join(["python", "pipelines/corrupted_vs_clean.py", *(arguments or sys.argv[1:])])
-    try:
+
+    def work() -> int:
         joined = compare(given)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print(*write_evaluation(given.out, joined), evaluation_markdown(joined), sep="\n")
-    return 0
+        print(*write_evaluation(given.out, joined), evaluation_markdown(joined), sep="\n")
+        return 0
+
+    return run_program(work, "corrupted_vs_clean")
 
 
 if __name__ == "__main__":

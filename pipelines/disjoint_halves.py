@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.audit.halves import Halves, HalvesOptions, audit_halves
+from ambient_mri.cli.arguments import say
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.report.halves import halves_json, halves_page, halves_text
 
@@ -36,7 +37,7 @@ def compare(given: argparse.Namespace) -> Halves:
         )))  # fmt: skip
     options = HalvesOptions((bundles[0], bundles[1]), (specs[0], specs[1]), given.out / "work", given.level, given.seed,
                             given.device)  # fmt: skip
-    return audit_halves(options, lambda line: print(line, file=sys.stderr, flush=True))
+    return audit_halves(options, say)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,15 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
     for option, default in usual.items():
         parser.add_argument(f"--{option}", type=type(default), default=default, help="default: %(default)s")
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         found = compare(given)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    for kind, text in {"json": halves_json, "html": halves_page}.items():
-        print(files.write(given.out / f"halves.{kind}", text(found)))
-    print(halves_text(found))
-    return 0
+        for kind, text in {"json": halves_json, "html": halves_page}.items():
+            print(files.write(given.out / f"halves.{kind}", text(found)))
+        print(halves_text(found))
+        return 0
+
+    return run_program(work, "disjoint_halves")
 
 
 if __name__ == "__main__":

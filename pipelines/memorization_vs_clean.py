@@ -3,10 +3,8 @@
     python pipelines/memorization_vs_clean.py --data brain_bids --clean brain_bids_clean --patients 300 --minutes 30 \\
         --out runs/memorization
 
-Two networks learn from the same few patients for the same time: one from the scans of --data by the ambient objective,
-one from --clean, the fully sampled twin, by plain denoising; with --init both go on from one prior, which must not have
-seen the hold-out (Daras et al. 2023). Writes both audits and audit_comparison.html: the similarity of samples to their
-nearest training slice at every quantile, and to patients of neither. Run it again after an interruption: it goes on.
+Two networks learn from the same few patients: one from --data by the ambient objective, one from its fully sampled twin
+--clean; with --init both go on from one prior, which must not have seen the hold-out (Daras et al. 2023). It resumes.
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from ambient_mri import files
 from ambient_mri.audit.material import subject_sha256
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.run import AuditOptions, audit
+from ambient_mri.cli.arguments import say
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.prior.shipped import located
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.report import comparison_page, comparison_text, write_audit
@@ -40,7 +39,7 @@ def audited(name: str, bundle: Path, data: str, given: argparse.Namespace) -> Au
     kept = AuditResult.from_json(path.read_text("utf-8"), str(path)) if (path := out / "audit.json").exists() else None
     if kept and (kept.command, kept.subject.sha256) == (options.command(), subject_sha256(options)):
         return kept
-    result, annex = audit(options, lambda line: print(line, file=sys.stderr, flush=True))
+    result, annex = audit(options, say)
     write_audit(out, result, annex)  # audit.json comes last
     return result
 
@@ -56,24 +55,25 @@ def compare(given: argparse.Namespace) -> list[AuditResult]:
     return results
 
 
+def report(given: argparse.Namespace) -> int:
+    """Compare, write the page, say the table."""
+    results, names = compare(given), ("corrupted", "clean")
+    print(comparison_text(names, results))
+    print(files.write(given.out / "audit_comparison.html", comparison_page(names, results)))
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=located, help="bundle that both trainings start from")
     for option, kind in {"minutes": float, "steps": int}.items():
         parser.add_argument(f"--{option}", type=kind, help="of each training, as of `ambient-mri train`")
-    usual = {"data": "brain_bids", "clean": "brain_bids_clean", "preset": "small", "level": "standard", "device": "cpu"}
-    for option, default in (usual | {"patients": 300, "seed": 0}).items():
+    usual = {"preset": "small", "level": "standard", "device": "cpu", "patients": 300, "seed": 0}
+    for option, default in (usual | {"data": "brain_bids", "clean": "brain_bids_clean"}).items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)
-    try:
-        results, names = compare(given), ("corrupted", "clean")
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    page = files.write(given.out / "audit_comparison.html", comparison_page(names, results))
-    print(comparison_text(names, results), page, sep="\n")
-    return 0
+    return run_program(lambda: report(given), "memorization_vs_clean")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from ambient_mri import files
-from ambient_mri.errors import InputError
+from ambient_mri.cli.program import run_program
 from ambient_mri.prior.training import TrainOptions
 from ambient_mri.reconstruction.comparison import restoration_table
 from ambient_mri.report import tables_markdown, write_tables
@@ -50,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     title = given.images.name
     command = shlex.join(["python", "pipelines/natural_images.py", *(arguments or sys.argv[1:])])
-    found = []
-    try:
+
+    def work() -> int:
+        found = []
         for path in specs(given):
             training = TrainOptions(str(path), given.out, given.minutes, given.steps, given.preset, given.seed)
             one = restoration_table(
@@ -59,11 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
                 limit=given.limit, tuning_slices=given.tuning_slices,
             )  # fmt: skip
             found.append(replace(one, command=command))
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print(*write_tables(given.out, title, found), tables_markdown(title, found), sep="\n")
-    return 0
+        print(*write_tables(given.out, title, found), tables_markdown(title, found), sep="\n")
+        return 0
+
+    return run_program(work, "natural_images")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri import files
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.generation.compare import compare
 from ambient_mri.generation.corruptions import Corrupted, corrupted
 from ambient_mri.generation.drawing import drawn
@@ -65,15 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{option}", type=type(default), default=default, help="default: %(default)s")
     given = parser.parse_args(arguments)
     given.command = shlex.join(["python", "pipelines/paper_generation_table.py", *(arguments or sys.argv[1:])])
-    try:
+
+    def work() -> int:
         cases = corrupted(load_spec(given.data), given.missing, given.acceleration, given.out / "specs")
         sections = [section(case, given) for case in cases]
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    for kind, text in {"json": generation_json, "html": generation_page, "md": generation_markdown}.items():
-        print(files.write(given.out / f"results.{kind}", text(sections, given.command)))
-    return 0
+        for kind, text in {"json": generation_json, "html": generation_page, "md": generation_markdown}.items():
+            print(files.write(given.out / f"results.{kind}", text(sections, given.command)))
+        return 0
+
+    return run_program(work, "paper_generation_table")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ambient_mri.errors import InputError
+from ambient_mri.cli.arguments import say
+from ambient_mri.cli.program import run_program
 from ambient_mri.prior.training import TrainOptions
 from ambient_mri.reconstruction.comparison import restoration_table
 from ambient_mri.report import tables_markdown, write_tables
@@ -36,21 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "pipelines/paper_restoration_table.py", *(arguments or sys.argv[1:])])
-    found = []
-    try:
+
+    def work() -> int:
+        found = []
         for data in given.data:
             folder = given.out / Path(data).stem
             training = TrainOptions(data, folder, given.minutes, given.steps, given.preset, given.seed)
             one = restoration_table(
                 data, folder, replace(training, device=given.device), rates=given.rates, limit=given.limit,
-                tuning_slices=given.tuning_slices, progress=lambda line: print(line, file=sys.stderr, flush=True),
+                tuning_slices=given.tuning_slices, progress=say,
             )  # fmt: skip
             found.append(replace(one, command=command))
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print(*write_tables(given.out, TITLE, found), tables_markdown(TITLE, found), sep="\n")
-    return 0
+        print(*write_tables(given.out, TITLE, found), tables_markdown(TITLE, found), sep="\n")
+        return 0
+
+    return run_program(work, "paper_restoration_table")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ambient_mri import files
+from ambient_mri.cli.program import run_program
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.reconstruction.batch import Result, reconstruct
 from ambient_mri.reconstruction.manifest import Manifest
@@ -42,19 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         scans = sorted(given.folder.glob("*.h5"))
         if not scans:
             raise InputError("no *.h5 in this folder", where=str(given.folder), remedy="Give a folder of fastMRI files")
-        results, failure = reconstruct(given.bundle, scans, given.out, device=given.device, progress=print), ""
-    except PartlyDone as problem:
-        results, failure = list(problem.done), str(problem)
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    text = summary(results, given.out, failure)
-    print(text, files.write(given.out / "summary.md", text), write_gallery(given.out), sep="\n")
-    return 3 if failure else 0
+        try:
+            results, failure = reconstruct(given.bundle, scans, given.out, device=given.device, progress=print), ""
+        except PartlyDone as problem:
+            results, failure = list(problem.done), str(problem)
+        text = summary(results, given.out, failure)
+        print(text, files.write(given.out / "summary.md", text), write_gallery(given.out), sep="\n")
+        return 3 if failure else 0
+
+    return run_program(work, "reconstruct_folder")
 
 
 if __name__ == "__main__":

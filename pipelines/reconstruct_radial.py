@@ -13,8 +13,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from ambient_mri.cli.arguments import say
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.radial import evaluate_radial
 from ambient_mri.report import evaluation_markdown, write_evaluation
@@ -31,16 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "pipelines/reconstruct_radial.py", *(arguments or sys.argv[1:])])
-    try:
+
+    def work() -> int:
         found = evaluate_radial(
             given.bundle, load_spec(given.data), spokes=given.spokes, limit=given.limit, seed=given.seed,
-            tuning_slices=given.tuning_slices, command=command, progress=lambda line: print(line, flush=True),
+            tuning_slices=given.tuning_slices, command=command, progress=say,
         )  # fmt: skip
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    print(*write_evaluation(given.out, found), evaluation_markdown(found), sep="\n")
-    return 0
+        print(*write_evaluation(given.out, found), evaluation_markdown(found), sep="\n")
+        return 0
+
+    return run_program(work, "reconstruct_radial")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ambient_mri.cli.arguments import missing_value
+from ambient_mri.cli.arguments import missing_value, say
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing
-from ambient_mri.errors import InputError, PartlyDone
-from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.errors import PartlyDone
+from ambient_mri.reconstruction.batch import Result, reconstruct
 from ambient_mri.report import write_gallery
 
 
@@ -47,16 +49,19 @@ def main(arguments: list[str] | None = None) -> int:
     said.add_argument("--missing", type=missing_value, help="padding, or a number")
     given = parser.parse_args(arguments)
 
-    missing, code = Missing(given.mask, given.missing), 0
+    return run_program(lambda: restore(given), "restore_damaged_dicom")
+
+
+def restore(given: argparse.Namespace) -> int:
+    """Restore a study, and say by how much measured pixels changed: not at all."""
+    missing = Missing(given.mask, given.missing)
+    results: Sequence[Result]
     try:
-        results = reconstruct(given.bundle, [given.study], given.out, method=given.method, device=given.device,
-                              formats=["dicom", "nifti"], missing=missing, progress=print)  # fmt: skip
+        results, code = reconstruct(given.bundle, [given.study], given.out, method=given.method, device=given.device,
+                                    formats=["dicom", "nifti"], missing=missing, progress=print), 0  # fmt: skip
     except PartlyDone as problem:
-        print(problem, file=sys.stderr)
+        say(str(problem))
         results, code = problem.done, 3
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
     print(write_gallery(given.out))
     written = {path.name for result in results for path in result.outputs}
     for volume in open_volumes(find_files(given.study))[0]:

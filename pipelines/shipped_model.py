@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.audit.run import AuditOptions, audit
+from ambient_mri.cli.arguments import say
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
 from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.evaluate import evaluate
@@ -25,12 +26,8 @@ from ambient_mri.report import audit_text, evaluation_markdown, evaluation_page,
 from ambient_mri.sampling.preview import preview
 
 
-def made(given: argparse.Namespace) -> Path:
-    """The folder of the model in the package."""
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
+def make(given: argparse.Namespace) -> int:
+    """Train, audit, evaluate, and put the model into the package."""
     spec = load_spec(given.data)
     options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed,
                            given.batch_size, init=given.init, device=given.device)  # fmt: skip
@@ -44,7 +41,8 @@ def made(given: argparse.Namespace) -> Path:
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
-    return ship(bundle, given.name, pages)
+    print(ship(bundle, given.name, pages))
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     usual = {"preset": "small", "level": "standard", "device": "cpu", "seed": 0, "batch-size": 8}
     for option, default in usual.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
-    try:
-        print(made(parser.parse_args(arguments)))
-    except InputError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    return 0
+    given = parser.parse_args(arguments)
+    return run_program(lambda: make(given), "shipped_model")
 
 
 if __name__ == "__main__":

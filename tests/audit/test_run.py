@@ -127,7 +127,8 @@ CONTROL = "a network overfitted to 20 patients is detected"
 
 def _controlled(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> dict[str, Any]:
     """The audit of an innocent generator, with a control of so many training steps."""
-    monkeypatch.setitem(levels.LEVELS, "quick", replace(SMALL, control_steps=steps, sampler_steps=2 if steps == 1 else 5))
+    level = replace(SMALL, control_steps=steps, sampler_steps=2 if steps == 1 else 5)
+    monkeypatch.setitem(levels.LEVELS, "quick", level)
     document = _audited(spec, tmp_path, "measured", copied=False)
     assert (tmp_path / "out-False" / "work" / "control" / "training" / "bundle").is_dir()
     assert not any("no overfitted generator" in line for line in document["limitations"])
