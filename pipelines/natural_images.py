@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from ambient_mri import files
+from ambient_mri.cli.arguments import say
 from ambient_mri.cli.program import run_program
 from ambient_mri.prior.training import TrainOptions
 from ambient_mri.reconstruction.comparison import restoration_table
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             training = TrainOptions(str(path), given.out, given.minutes, given.steps, given.preset, given.seed)
             one = restoration_table(
                 str(path), given.out / path.stem, replace(training, device=given.device), rates=given.rates,
-                limit=given.limit, tuning_slices=given.tuning_slices,
+                limit=given.limit, tuning_slices=given.tuning_slices, progress=say,
             )  # fmt: skip
             found.append(replace(one, command=command))
         print(*write_tables(given.out, title, found), tables_markdown(title, found), sep="\n")
