@@ -48,22 +48,20 @@ class MeasuredSpace:
         images
             `(m, 1, y, x)` complex, at root mean square .5.
         """
-        index, best = np.zeros(len(side), np.int64), np.full(len(side), -1.0)
-        for scans, columns, rho in self._similarities(side, images, progress):
-            closest, highest = rho.argmax(1), rho.max(1)
-            higher = highest > best[scans]
-            index[scans] = np.where(higher, columns.start + closest, index[scans])
-            best[scans] = np.maximum(highest, best[scans])
-        return Closest(index, best)
+        return self._closest(side, images, len(side), 1, progress)
 
     def closest_scans(self, side: Side, images: Tensor, progress: Progress = lambda line: None) -> Closest:
         """For each image the most similar scan of a side."""
-        index, best = np.zeros(len(images), np.int64), np.full(len(images), -1.0)
+        return self._closest(side, images, len(images), 0, progress)
+
+    def _closest(self, side: Side, images: Tensor, count: int, axis: int, progress: Progress) -> Closest:
+        """The largest similarity along an axis of the table of scans and images."""
+        index, best = np.zeros(count, np.int64), np.full(count, -1.0)
         for scans, columns, rho in self._similarities(side, images, progress):
-            closest, highest = rho.argmax(0), rho.max(0)
-            higher = highest > best[columns]
-            index[columns] = np.where(higher, scans.start + closest, index[columns])
-            best[columns] = np.maximum(highest, best[columns])
+            own, others = (scans, columns) if axis == 1 else (columns, scans)
+            found, highest = others.start + rho.argmax(axis), rho.max(axis)
+            index[own] = np.where(highest > best[own], found, index[own])
+            best[own] = np.maximum(highest, best[own])
         return Closest(index, best)
 
     def _similarities(self, side: Side, images: Tensor, progress: Progress) -> Iterator[tuple[slice, slice, Array]]:
