@@ -31,6 +31,9 @@ ROWS: tuple[Row, ...] = (
     ("patients named", lambda r: str(len(r.detections))),
     ("patients in exceptional pairs (by chance)",
      lambda r: f"{r.pairs.flagged_patients} ({r.pairs.expected_patients:.1f})"),
+    ("patients whose noise is known (T7)",
+     lambda r: "not done" if r.fingerprint is None else f"{r.fingerprint.train} of {r.fingerprint.patients[0]}"),
+    ("C_T; authentic samples", lambda r: f"{r.descriptive.c_t:.1f}; {percent(r.descriptive.authentic)}"),
     ("samples like real scans", lambda r: percent(r.quality.realistic)),
     ("checks failed", lambda r: str(sum(not gate.passed for gate in r.gates))),
 )  # fmt: skip
