@@ -1,10 +1,10 @@
-"""T5 of the memorization audit: do two models of disjoint halves of one cohort know their own patients better?
+"""T5 and T6 of the memorization audit: do two models of disjoint halves of one cohort know their own patients better?
 
     python pipelines/disjoint_halves.py --data brain_bids --minutes 30 --out runs/halves
 
-Two networks learn from every second training patient each, for the same time. Then each predicts withheld measurements
-of all of them: what only one finds easy, it learned by heart. No hold-out is needed for it. Writes halves.json and
-halves.html. Run it again after an interruption: it goes on.
+A coin decides for each training patient from which half two networks learn, for the same time. Then each predicts
+withheld measurements of all of them: what only one finds easy, it learned by heart. No hold-out is needed. Writes
+halves.json and halves.html. Run it again after an interruption: it goes on.
 """
 
 from __future__ import annotations

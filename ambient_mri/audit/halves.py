@@ -1,6 +1,7 @@
-"""T5: two models of disjoint halves of one cohort. What both find easy is the patient; what one does is its training.
+"""T5 and T6: two models of disjoint halves. What both find easy is the patient, what one does is its training.
 
-No patient is left out of training for this test, and no model of others is needed: each model is the other's reference.
+No patient is left out of training for it, and no model of others is needed: each model is the other's reference. As a
+coin decided who is in which half, guesses of the halves also bound the privacy that was lost.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient_mri import files
+from ambient_mri.audit.canaries import epsilon_lower_bound
 from ambient_mri.audit.cohort import equal_rows, only, open_side
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.generator import draw
@@ -41,6 +43,11 @@ class Halves:
         patients of their own half better than those of the other.
     patients
         Of each half.
+    right
+        Patients whose half is guessed from the two models' errors.
+    epsilon
+        T6: 95 % lower bound of ε of one training, if it were ε-differentially private. To move a patient to the other
+        half is to take it from one training and add it to another, so that both together are 2ε-private.
     agreement, by_chance
         Mean correlation of the two models' samples from the same noise, and of samples from different noise. Models
         that learned the distribution agree; models that learned their patients do not (Kadkhodaie et al. 2024).
@@ -50,6 +57,8 @@ class Halves:
 
     membership: Membership
     patients: tuple[int, int]
+    right: int
+    epsilon: float
     agreement: float
     by_chance: float
     levels: tuple[float, ...]
@@ -73,6 +82,12 @@ def disjoint_halves(
     """
     score = first - second
     return membership(score[in_first], score[~in_first], rng)
+
+
+def guessed_halves(first: Array, second: Array, in_first: npt.NDArray[np.bool_]) -> int:
+    """How many patients are in the half that the errors say: the first where the first model's are lower than usual."""
+    score = (first - second).mean(1)
+    return int(((score < np.median(score)) == in_first).sum())
 
 
 @dataclass(frozen=True)
@@ -132,14 +147,17 @@ def audit_halves(options: HalvesOptions, progress: Progress = lambda line: None)
     counts = tuple(len(set(side.patients)) for side in chosen)
     in_first = np.arange(sum(counts)) < counts[0]
     rng = np.random.default_rng([options.seed, 5])
-    answer = disjoint_halves(errors(1), errors(2), in_first, rng)
+    first, second = errors(1), errors(2)
+    answer = disjoint_halves(first, second, in_first, rng)
+    right = guessed_halves(first, second, in_first)
+    epsilon = epsilon_lower_bound(right, len(in_first)) / 2
     samples = [
         draw(model, AGREEMENT_SAMPLES, options.out / f"samples-{number}", steps=level.sampler_steps, seed=options.seed,
              progress=progress)
         for number, model in enumerate(models, 1)
     ]  # fmt: skip
     agreement, by_chance = sample_agreement(*samples)
-    return Halves(answer, (counts[0], counts[1]), agreement, by_chance, level.noise_levels)
+    return Halves(answer, (counts[0], counts[1]), right, epsilon, agreement, by_chance, level.noise_levels)
 
 
 def sample_agreement(first: Tensor, second: Tensor) -> tuple[float, float]:

@@ -187,7 +187,7 @@ class ComponentFacts(Facts):
 class SplitFacts(Facts):
     """Patients kept for validation and test; the rest trains, or of the rest only so many as `train` says.
 
-    `half`: of those who would train only every second one, so that two models learn from disjoint halves.
+    `half`: a coin, flipped for everybody who would train, decides between two halves; only one of them does.
     """
 
     validation: Share

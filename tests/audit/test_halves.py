@@ -11,9 +11,13 @@ import pytest
 import torch
 
 from ambient_mri.audit import levels
-from ambient_mri.audit.halves import HalvesOptions, audit_halves, disjoint_halves, sample_agreement
+from ambient_mri.audit.canaries import epsilon_lower_bound
+from ambient_mri.audit.halves import HalvesOptions, audit_halves, disjoint_halves, guessed_halves, sample_agreement
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.membership import membership
+from ambient_mri.data.readers import SliceRecord
+from ambient_mri.data.spec import load_spec
+from ambient_mri.data.split import parts
 from ambient_mri.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +26,10 @@ based_on: brain_demo
 source: {subjects: 48, image_size: 32}
 split: {validation: 8, test: 8}
 """
+
+
+def load_spec_part(path: Path) -> tuple[SliceRecord, ...]:
+    return parts(load_spec(str(path)))["train"]
 
 
 def _errors(rng: np.random.Generator, leak: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,6 +52,17 @@ def test_level_without_a_leak_and_power_where_difficulty_hides_it() -> None:
     assert membership(first[in_first], first[~in_first], rng).p_value > 0.01  # T4 alone does not see it
 
 
+def test_guessed_halves_bound_the_privacy_that_was_lost() -> None:
+    rng = np.random.default_rng(1)
+    right = [guessed_halves(*_errors(rng, 0.0)) for _ in range(200)]
+    assert np.mean(right) == pytest.approx(30, abs=1)
+    bounds = [epsilon_lower_bound(count, 60) for count in right]
+    assert np.mean(np.array(bounds) > 0) < 0.1, "at most one in twenty bounds above what nothing was lost"
+    known = guessed_halves(*_errors(rng, 0.2))
+    assert known == 60
+    assert epsilon_lower_bound(known, 60) > 2.9
+
+
 def test_samples_of_models_that_learned_the_same_agree() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.randn(20, 1, 8, 8, generator=rng).abs()
@@ -64,7 +83,9 @@ def test_pipeline_trains_compares_and_resumes(
     assert run(words) == 0
     assert "T5  p " in capsys.readouterr().out
     document = json.loads((out / "halves.json").read_text())
-    assert document["patients"] == [12, 12]
+    sizes = [len(load_spec_part(out / f"{half}.yaml")) for half in ("first", "second")]
+    assert document["patients"] == [min(size, 12) for size in sizes]
+    assert sum(sizes) == 32
     assert 0 < document["p_value"] <= 1
     page = (out / "halves.html").read_text()
     assert "<svg" in page
@@ -76,5 +97,5 @@ def test_pipeline_trains_compares_and_resumes(
     assert (out / "work" / "errors-1.npy").stat().st_mtime_ns == drawn
     first = str(out / "first.yaml")
     bundles = (out / "first" / "bundle", out / "second" / "bundle")
-    with pytest.raises(InputError, match="16 patients are in both halves"):
+    with pytest.raises(InputError, match=f"{sizes[0]} patients are in both halves"):
         audit_halves(HalvesOptions(bundles, (first, first), tmp_path / "same"))

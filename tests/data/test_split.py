@@ -50,17 +50,18 @@ def test_a_small_training_part_leaves_the_hold_out_as_it_is():
 
 
 def test_halves_are_disjoint_and_make_up_the_training_part():
-    whole = split_records(_records(21), SplitFacts(validation=3, test=5), "x")
-    halves = [
-        split_records(_records(21), SplitFacts(validation=3, test=5, half=half), "x") for half in ("first", "second")
-    ]
+    whole = split_records(_records(200, 1), SplitFacts(validation=3, test=5), "x")
+    both = (SplitFacts(validation=3, test=5, half="first"), SplitFacts(validation=3, test=5, half="second"))
+    halves = [split_records(_records(200, 1), facts, "x") for facts in both]
     assert all((half["validation"], half["test"]) == (whole["validation"], whole["test"]) for half in halves)
     first, second = (_patients(half)["train"] for half in halves)
     assert not first & second
     assert first | second == _patients(whole)["train"]
-    assert (len(first), len(second)) == (7, 6)
-    some = split_records(_records(21), SplitFacts(validation=3, test=5, train=4, half="second"), "x")
-    assert len(_patients(some)["train"]) == 2
+    assert 70 < len(first) < 122  # of 192 fair coins
+    fewer = SplitFacts(validation=3, test=5, train=40, half="first")
+    assert _patients(split_records(_records(200, 1), fewer, "x"))["train"] < first, "nobody else moves a coin"
+    again = SplitFacts(validation=3, test=5, half="first", seed=1)
+    assert _patients(split_records(_records(200, 1), again, "x"))["train"] != first
 
 
 def test_order_of_listing_changes_nothing_and_the_seed_does():
