@@ -26,7 +26,8 @@ from ambient_mri.audit.similarity import Whitening
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.bundle import load_bundle, weights_sha256
+from ambient_mri.prior.checkpoint import settle
 
 Array = npt.NDArray[np.float64]
 AGREEMENT_SAMPLES = 64
@@ -116,10 +117,14 @@ def audit_halves(options: HalvesOptions, progress: Progress = lambda line: None)
     Raises
     ------
     InputError
-        If the specs share training patients, or bundles or data cannot be used.
+        If the specs share training patients, bundles or data cannot be used, or `options.out` holds another comparison.
     """
     level = level_of(options.level)[1]
     specs = tuple(load_spec(data) for data in options.data)
+    settle(options.out, {
+        "level": options.level, "seed": options.seed, "data_sha256": [spec.sha256 for spec in specs],
+        "weights_sha256": [weights_sha256(path) for path in options.bundles],
+    })  # fmt: skip
     models = tuple(load_bundle(path, options.device) for path in options.bundles)
     sides = [open_side(spec, ("train",), "measured", level.slices, progress) for spec in specs]
     shared = set(sides[0].patients) & set(sides[1].patients)

@@ -95,6 +95,8 @@ def test_pipeline_trains_compares_and_resumes(
     assert run(words) == 0
     assert (out / "halves.json").read_bytes() == before
     assert (out / "work" / "errors-1.npy").stat().st_mtime_ns == drawn
+    assert run([*words[:-1], "standard"]) == 2
+    assert "level" in capsys.readouterr().err
     first = str(out / "first.yaml")
     bundles = (out / "first" / "bundle", out / "second" / "bundle")
     with pytest.raises(InputError, match=f"{sizes[0]} patients are in both halves"):
