@@ -8,8 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ambient_mri.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
@@ -77,6 +81,15 @@ def write(path: Path, content: bytes | str) -> Path:
     """Write `path` whole, text as UTF-8; raises as `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def write_array(path: Path, array: NDArray[Any]) -> Path:
+    """Write an NPY whole or not at all; returns `path`."""
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
     return path
 
 

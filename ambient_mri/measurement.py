@@ -103,6 +103,11 @@ class Measurement:
     def image_shape(self) -> tuple[int, int]:
         return int(self.y.shape[-2]), int(self.y.shape[-1])
 
+    @property
+    def samples(self) -> Tensor:
+        """Measured complex samples of every slice, coils counted, `(b,)`."""
+        return self.mask.expand(-1, 1, *self.image_shape).sum((1, 2, 3)) * self.y.shape[1]
+
     def encoding(self) -> Encoding:
         """E of this batch."""
         if self.domain == "image":

@@ -97,9 +97,8 @@ def _explained_by_noise(train: Side, row: int, image: Tensor) -> float:
     scan = train.scans[row].without_unmeasured()
     seen = scan.operator().forward(image[None])
     scale = torch.sum(seen.conj() * scan.y) / seen.abs().square().sum().clamp_min(1e-20)
-    measured = int(scan.mask.expand(-1, 1, *scan.image_shape).sum()) * scan.y.shape[1]
     residual = float((scan.y - scale * seen).abs().square().sum())
-    return exact_copy_p_value(residual, float(scan.noise_std[0]), measured - 1)
+    return exact_copy_p_value(residual, float(scan.noise_std[0]), int(scan.samples) - 1)
 
 
 def _array(picture: Tensor) -> Picture:

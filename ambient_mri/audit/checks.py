@@ -77,6 +77,7 @@ def _positive_control(state: Material, limits: power.Sensitivity) -> GateResult:
     copies = embedder.embed(state.network, state.see(generator.normalised(changed.to(torch.complex64)), 3))
     among = np.concatenate([state.features[2], copies])
     train, hold, _ = state.features
-    closest = scoring.closest_by_features(train, among), scoring.closest_by_features(hold, among)
-    scores = scoring.score_patients(closest, state.sides, state.slices, state.options.seed)
+    scores = scoring.score_patients(
+        scoring.sides_by_features(train, hold, among), state.sides, state.slices, state.options.seed
+    )
     return gates.positive_control(scores.compared().p_value, copied)

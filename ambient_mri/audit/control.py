@@ -38,9 +38,7 @@ def overfitted_control(state: Material, space: MeasuredSpace) -> GateResult:
 
     features = embedder.embed(state.network, state.see(images, 4))
     own = embedder.embed(state.network, copied.pictures)
-    by_features = (
-        scoring.closest_by_features(own, features), scoring.closest_by_features(state.features[1], features)
-    )  # fmt: skip
+    by_features = scoring.sides_by_features(own, state.features[1], features)
     measured = space.closest_images(copied, images), space.closest_images(state.hold, images)
     slices = common_count((*copied.patients, *state.hold.patients))
     p_values = [

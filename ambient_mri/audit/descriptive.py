@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ambient_mri.audit.search import Features, nearest
+from ambient_mri.audit.search import Features, Neighbours, distance, nearest
 
 Array = npt.NDArray[np.float64]
 MOST = 2000
@@ -56,9 +56,10 @@ def describe_copying(
     patients
         Whose each row of `train` is.
     """
+    found = nearest(samples, train)
     return Descriptive(
-        c_t(_distance(nearest(samples, train).similarity[:, 0]), _distance(nearest(hold, train).similarity[:, 0])),
-        authentic(samples, train, patients),
+        c_t(distance(found.similarity[:, 0]), distance(nearest(hold, train).similarity[:, 0])),
+        authentic(found, train, patients),
         likelihood_gap(*(rows[rng.permutation(len(rows))[:MOST]] for rows in (samples, train, hold))),
     )
 
@@ -73,10 +74,15 @@ def c_t(samples: Array, hold: Array) -> float:
     return (u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)
 
 
-def authentic(samples: Features, train: Features, patients: Sequence[str]) -> float:
-    """Share of samples farther from their nearest training slice than that is from the nearest of another patient."""
+def authentic(found: Neighbours, train: Features, patients: Sequence[str]) -> float:
+    """Share of samples farther from their nearest training slice than that is from the nearest of another patient.
+
+    Parameters
+    ----------
+    found
+        Of the samples, among `train`.
+    """
     codes = np.unique(np.asarray(patients), return_inverse=True)[1]
-    found = nearest(samples, train)
     most = int(np.bincount(codes).max())
     chosen, place = np.unique(found.index[:, 0], return_inverse=True)
     around = nearest(train[chosen], train, most + 1)
@@ -84,7 +90,7 @@ def authentic(samples: Features, train: Features, patients: Sequence[str]) -> fl
     if not other.any(1).all():
         return math.nan  # one patient alone
     beside = around.similarity[np.arange(len(chosen)), other.argmax(1)]
-    return float((_distance(found.similarity[:, 0]) > _distance(beside)[place]).mean())
+    return float((distance(found.similarity[:, 0]) > distance(beside)[place]).mean())
 
 
 def likelihood_gap(samples: Features, train: Features, hold: Features) -> float:
@@ -110,7 +116,3 @@ def likelihood_gap(samples: Features, train: Features, hold: Features) -> float:
         optimiser.step()
     with torch.no_grad():
         return 100 / float(dimensions) * float(log_likelihood(to_train) - log_likelihood(to_hold))
-
-
-def _distance(cosine: Array) -> Array:
-    return np.sqrt(np.maximum(2 - 2 * cosine, 0))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.audit.embedder import normalised
-from ambient_mri.audit.search import Features, nearest, unit
+from ambient_mri.audit.search import Features, distance, nearest, unit
 from ambient_mri.fourier import fft2c
 
 BAND = 12
@@ -68,9 +68,9 @@ def near_duplicates(
         if not len(others):
             continue
         beyond = others[whose[others] != whose[others[0]]]
-        distance = np.sqrt(np.maximum(2 - 2 * cosine, 0))
-        second = distance[beyond[0]] if len(beyond) else distance[-1]
-        closest[row] = int(index[others[0]]), float(cosine[others[0]]), float(distance[others[0]] / max(second, 1e-12))
+        far = distance(cosine)
+        second = far[beyond[0]] if len(beyond) else far[-1]
+        closest[row] = int(index[others[0]]), float(cosine[others[0]]), float(far[others[0]] / max(second, 1e-12))
     return [
         Duplicate(row, other, cosine, apart)
         for row, (other, cosine, apart) in closest.items()

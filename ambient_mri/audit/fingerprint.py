@@ -63,7 +63,7 @@ def fingerprint(
     counts, known = [], []
     for side in (train, hold):
         band = noise_band(side, whitening)
-        m = np.array([int(scan.mask.expand(-1, 1, *scan.image_shape).sum()) * scan.y.shape[1] for scan in band.scans])
+        m = np.array([int(scan.samples) for scan in band.scans])
         if np.median(m) < FEWEST_SAMPLES:
             return None
         tried = 2 * len(images) * len(side)  # mirrored too

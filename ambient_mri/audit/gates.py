@@ -121,16 +121,15 @@ def planted(found: int, copies: int) -> GateResult:
 
 def positive_control(p_value: float, copied: int) -> GateResult:
     """Samples among which copies of `copied` training patients were hidden have to be detected by T1."""
-    return GateResult(
-        name=f"a generator that copies {copied} patients is detected", passed=p_value < LEVEL, statistic=p_value,
-        low=p_value, high=p_value, requirement=f"p < {LEVEL:g} with copies hidden among the samples",
-        guards="missed copies",
-    )  # fmt: skip
+    return _detected(f"a generator that copies {copied} patients is detected", p_value,
+                     "with copies hidden among the samples")  # fmt: skip
 
 
 def overfitted(p_value: float, patients: int) -> GateResult:
     """A network that learned `patients` training patients by heart has to be detected by T1 or T3."""
-    return GateResult(
-        name=f"a network overfitted to {patients} patients is detected", passed=p_value < LEVEL, statistic=p_value,
-        low=p_value, high=p_value, requirement=f"p < {LEVEL:g} after adjustment", guards="missed copies",
-    )  # fmt: skip
+    return _detected(f"a network overfitted to {patients} patients is detected", p_value, "after adjustment")
+
+
+def _detected(name: str, p_value: float, how: str) -> GateResult:
+    return GateResult(name=name, passed=p_value < LEVEL, statistic=p_value, low=p_value, high=p_value,
+                      requirement=f"p < {LEVEL:g} {how}", guards="missed copies")  # fmt: skip

@@ -45,8 +45,7 @@ def draw(
                 given = draw_given(bundle.card, rngs)
                 with torch.inference_mode():
                     made.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low).cpu())
-            with files.replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, torch.cat(made).numpy(), allow_pickle=False)
+            files.write_array(path, torch.cat(made).numpy())
             drawn += last - first
             left = (time.monotonic() - started) / drawn * (count - last)
             progress(f"{last} of {count} samples, about {left:.0f} s left (on {device})")

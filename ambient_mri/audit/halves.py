@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ambient_mri import files
 from ambient_mri.audit.canaries import epsilon_lower_bound
 from ambient_mri.audit.cohort import equal_rows, only, open_side
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.generator import draw
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import Progress
-from ambient_mri.audit.membership import Membership, by_patient, membership, withheld_errors
+from ambient_mri.audit.membership import Membership, membership
+from ambient_mri.audit.recovery import patient_errors
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
@@ -137,22 +137,15 @@ def audit_halves(options: HalvesOptions, progress: Progress = lambda line: None)
     whitening = Whitening.of(batch for side in sides for batch in side.batches())
     law = open_scans(specs[0], "train").further()
 
-    def errors(number: int) -> Array:
-        path = options.out / f"errors-{number}.npy"
-        if not path.exists():
-            progress(f"model {number} of 2: predicting withheld measurements of {sum(map(len, chosen))} slices")
-            found = withheld_errors(
-                models[number - 1].prior, (batch.to(options.device) for side in chosen for batch in side.batches()),
-                law, whitening, level.noise_levels, seed=options.seed, draws=level.draws,
-            )  # fmt: skip
-            with files.replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, found, allow_pickle=False)
-        return by_patient(np.load(path, allow_pickle=False), [name for side in chosen for name in side.patients])
+    first, second = (
+        patient_errors(options.out / f"errors-{number}.npy", model, chosen, law, whitening, level, seed=options.seed,
+                       device=options.device, progress=progress)
+        for number, model in enumerate(models, 1)
+    )  # fmt: skip
 
     counts = tuple(len(set(side.patients)) for side in chosen)
     in_first = np.arange(sum(counts)) < counts[0]
     rng = np.random.default_rng([options.seed, 5])
-    first, second = errors(1), errors(2)
     answer = disjoint_halves(first, second, in_first, rng)
     right = guessed_halves(first, second, in_first)
     epsilon = epsilon_lower_bound(right, len(in_first)) / 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.audit.search import Features, nearest
+from ambient_mri.audit.search import Features, distance, nearest
 
 Array = npt.NDArray[np.float64]
 CARLINI_NEIGHBOURS = 50
@@ -51,12 +51,12 @@ def pair_evidence(samples: Features, base: Features, patients: Sequence[str], de
     most = int(np.bincount(codes).max())
     k = min(max(CARLINI_NEIGHBOURS, most + 1), len(base))
     found = nearest(samples, base, k, device)
-    distance = np.sqrt(np.maximum(2 - 2 * found.similarity, 0))
+    apart = distance(found.similarity)
     other = codes[found.index] != codes[found.index[:, :1]]
     place = np.where(other.any(1), other.argmax(1), k - 1)
-    second = distance[np.arange(len(distance)), place]
-    first = distance[:, 0]
-    spread = distance[:, :CARLINI_NEIGHBOURS].mean(1) / 2
+    second = apart[np.arange(len(apart)), place]
+    first = apart[:, 0]
+    spread = apart[:, :CARLINI_NEIGHBOURS].mean(1) / 2
     return PairEvidence(
         found.index[:, 0], found.similarity[:, 0], first / np.maximum(second, 1e-12), first / np.maximum(spread, 1e-12)
     )

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 import ambient_mri
-from ambient_mri import files
 from ambient_mri.audit import account, planting, power, scoring
 from ambient_mri.audit.annex import Annex, annex_of
 from ambient_mri.audit.checks import checks_of, planted_copies
@@ -19,8 +18,9 @@ from ambient_mri.audit.fingerprint import Fingerprint, fingerprint
 from ambient_mri.audit.levels import level_of
 from ambient_mri.audit.material import AuditOptions, Material, Progress, prepare
 from ambient_mri.audit.measured_space import MeasuredSpace
-from ambient_mri.audit.membership import Membership, by_patient, less_difficulty, membership, withheld_errors
+from ambient_mri.audit.membership import Membership, less_difficulty, membership
 from ambient_mri.audit.quality import quality, spectrum
+from ambient_mri.audit.recovery import patient_errors
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.audit.verdict import verdict
@@ -41,10 +41,7 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     state = prepare(options, progress)
     limits = power.sensitivity(len(state.images), *state.patients())
     train, hold, found = state.features
-    by_features = (
-        scoring.closest_by_features(train, found, options.device),
-        scoring.closest_by_features(hold, found, options.device),
-    )
+    by_features = scoring.sides_by_features(train, hold, found, options.device)
     t1 = scoring.score_patients(by_features, state.sides, state.slices, options.seed)
     pairs = scoring.scan_pairs(found, train, hold, state.sides, options.seed)
     progress("T1 and T2 are done; comparing in measured space")
@@ -123,21 +120,13 @@ def _membership(state: Material, whitening: Whitening) -> Membership:
 
 
 def _withheld(state: Material, bundle: Bundle, whitening: Whitening, which: str) -> list[Array]:
-    """Log errors of training and hold-out patients, kept in the folder of the audit."""
-    tables = []
-    for side, name in zip(state.sides, ("train", "hold"), strict=True):
-        path = state.options.out / "work" / f"withheld-{which}{name}.npy"
-        rows = equal_rows(side, state.slices, state.level.membership_patients)
-        if path.exists():
-            errors = np.load(path, allow_pickle=False)
-        else:
-            state.progress(f"predicting withheld measurements of {len(rows)} slices ({which}{name})")
-            errors = withheld_errors(
-                bundle.prior, (batch.to(state.options.device) for batch in side.batches(rows)),
-                state.law, whitening, state.level.noise_levels, seed=state.options.seed,
-                draws=state.level.draws,
-            )  # fmt: skip
-            with files.replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, errors, allow_pickle=False)
-        tables.append(by_patient(errors, [side.patients[row] for row in rows]))
-    return tables
+    """Log errors of training and hold-out patients."""
+    folder, options = state.options.out / "work", state.options
+    return [
+        patient_errors(
+            folder / f"withheld-{which}{name}.npy", bundle,
+            [only(side, equal_rows(side, state.slices, state.level.membership_patients))], state.law, whitening,
+            state.level, seed=options.seed, device=options.device, progress=state.progress,
+        )
+        for side, name in zip(state.sides, ("train", "hold"), strict=True)
+    ]  # fmt: skip

@@ -31,6 +31,13 @@ def closest_by_features(rows: Features, others: Features, device: str = "cpu") -
     return Closest(found.index[:, 0], found.similarity[:, 0])
 
 
+def sides_by_features(
+    train: Features, hold: Features, samples: Features, device: str = "cpu"
+) -> tuple[Closest, Closest]:
+    """For the slices of training and of hold-out the most similar samples."""
+    return closest_by_features(train, samples, device), closest_by_features(hold, samples, device)
+
+
 @dataclass(frozen=True)
 class Scores:
     """c_p of training patients, whose `names` are in the same order, and of hold-out patients."""

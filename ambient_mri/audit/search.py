@@ -37,6 +37,11 @@ def unit(features: npt.NDArray[np.floating]) -> Features:
     return np.ascontiguousarray(features / np.maximum(lengths, 1e-30), np.float32)
 
 
+def distance(cosine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Euclidean distance of unit features."""
+    return np.sqrt(np.maximum(2 - 2 * cosine, 0))
+
+
 def nearest(queries: Features, base: Features, k: int = 1, device: str = "cpu") -> Neighbours:
     """The k largest cosines of every query with the base, by exhaustive search.
 

@@ -119,8 +119,8 @@ def split_records(records: Sequence[SliceRecord], facts: SplitFacts, name: str) 
     training = len(order) if facts.train is None else _count(facts.train, len(order))
     trained = order[held_out : held_out + training]
     if facts.half is not None:  # a coin for each, which depends on nobody else: see `audit.halves`
-        coins = {patient: _rank(f"half {patient}", facts.seed)[0] % 2 for patient in trained}
-        trained = [patient for patient in trained if ("first", "second")[coins[patient]] == facts.half]
+        side = ("first", "second").index(facts.half)
+        trained = [patient for patient in trained if _rank(f"half {patient}", facts.seed)[0] % 2 == side]
     part_of: dict[str, Part | None] = dict.fromkeys(order)
     part_of |= dict.fromkeys(order[:validation], "validation")
     part_of |= dict.fromkeys(order[validation:held_out], "test")

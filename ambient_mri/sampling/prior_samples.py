@@ -117,8 +117,7 @@ def sample_to_folder(
         with torch.inference_mode():
             images.append(draw([stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]).cpu())
     array = torch.cat(images)[:, 0].numpy()
-    with files.replacing(out / "samples.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+    files.write_array(out / "samples.npy", array)
     shown = [enlarged(grey(magnitude)) for magnitude in np.abs(array)]
     write_png(out / "samples.png", sheet(shown, columns=max(int(len(shown) ** 0.5), 1)))
     return out
