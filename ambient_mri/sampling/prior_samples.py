@@ -1,7 +1,8 @@
 """Samples of the prior with a fixed mask: Heun on dx/dσ = (x - h(Ã, Ãx_σ, σ))/σ (Karras et al. 2022, algorithm 1).
 
 The network is an ambient one: it predicts from what Ã shows of the noisy image, and what Ã hides collapses towards its
-conditional mean (Aali et al. 2025). Samples are therefore less diverse than the cohort in what their mask hides.
+conditional mean (Aali et al. 2025). Samples are therefore less diverse than the cohort in what their mask hides, and Ã
+is as dense as training's was. A denser one, of several scans together, is one that the network never met: worse again.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def heun(
 
 
 def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
-    """Ã for each sample, as in training: the law of A thinned by D, and birdcage coils where there are several.
+    """Ã for each sample: A where D keeps as much as it ever does in training, birdcage coils where there are several.
 
     Of a proper prior everything is shown; a model that was trained without D has A itself.
     """
@@ -103,7 +104,8 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
     if card.method == "naive":
         return Corruption(card.pattern()).draw(encoding, shape, rngs)
-    return card.further().fresh(encoding, shape, rngs)
+    law = card.further()
+    return law.keeping(law.keep[1]).fresh(encoding, shape, rngs)
 
 
 def sample_to_folder(
