@@ -11,6 +11,7 @@ step; a fixed Ã that leaves out what was measured, or a gradient through the ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -55,7 +56,8 @@ def a_fill(
     levels
         From `annealing.schedule`; as many network evaluations, and one more for the first image.
     strength
-        λ of the solve argmin ‖A x - y‖² + λ ‖x - h‖² at the end, as for one-step.
+        λ of the solve argmin ‖A x - y‖² + λ ‖x - h‖² at the end, as for one-step. It brings the mean of samples closer to
+        the image, and noise of the measurement into each of them; infinity: none, the network's image as it is.
 
     Raises
     ------
@@ -82,5 +84,7 @@ def a_fill(
 
         first = ambient.prior.denoise(A.adjoint(y), noise_std, A)
         image = anneal(estimate, first + levels[0] * noise_like(first, rngs), rngs, levels)
+        if math.isinf(strength):
+            return image
         lam = torch.full((len(observed), 1, 1, 1), strength, device=y.device)
         return image + conjugate_gradients(A, A.adjoint(observed.residual(image)), lam, max_iterations=100)

@@ -13,17 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ambient_mri.cli import main
-from ambient_mri.data.dataset import open_evaluation
+from ambient_mri.data.dataset import open_evaluation, open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
 from ambient_mri.prior import imputed, maximisation, training
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.refinement import RefineOptions, refine
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.imputation import posterior
-from ambient_mri.reconstruction.posterior import Sampling
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.sampling.proper import proper_prior
 
 SMALL = """
@@ -69,6 +70,22 @@ def refined(options: RefineOptions, tmp_path_factory: pytest.TempPathFactory) ->
 def _weights(bundle: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = load_file(bundle / "models/model.safetensors")
     return weights
+
+
+class Air:
+    """A prior that knows there is nothing but air."""
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        return torch.zeros_like(x_in)
+
+
+def test_the_first_e_step_keeps_the_noise_of_scans_out_of_its_images(spec: Path, start: Path) -> None:
+    """Else the M-step learns noise: its samples had a grey background."""
+    scans, bundle = open_scans(load_spec(str(spec)), "train"), load_bundle(start)
+    batch = collate([scans[i] for i in range(2)])
+    assert not posterior(2, None)(replace(bundle, prior=Air()), "a-fill", batch, 0).any()
+    solved = Posterior("a-fill", replace(bundle, prior=Air()), Sampling(2)).draw(batch, None)
+    assert solved.samples.abs().max() > 0
 
 
 def test_the_bundle_is_proper_and_its_card_says_how(refined: Path, start: Path) -> None:
