@@ -56,8 +56,8 @@ def a_fill(
     levels
         From `annealing.schedule`; as many network evaluations, and one more for the first image.
     strength
-        λ of the solve argmin ‖A x - y‖² + λ ‖x - h‖² at the end, as for one-step. It brings the mean of samples closer to
-        the image, and noise of the measurement into each of them; infinity: none, the network's image as it is.
+        λ of the solve argmin ‖A x - y‖² + λ ‖x - h‖² at the end, as for one-step. It brings the mean of samples closer
+        to the image, and noise of the measurement into each of them; infinity: the network's image as it is.
 
     Raises
     ------
