@@ -93,9 +93,6 @@ class FurtherLaw(Protocol):
     def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None) -> Further:
         """One D a sample, `rngs[i]` for sample i; `component[i]` says which law its mask follows (None: the first)."""
 
-    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
-        """Ã of scans yet to come: A drawn, then thinned."""
-
 
 @dataclass(frozen=True)
 class FurtherCorruption:
@@ -109,9 +106,6 @@ class FurtherCorruption:
 
     def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
         return _further(A, [self.thinned(mask, rng) for mask, rng in zip(A.mask[:, 0].cpu(), rngs, strict=True)])
-
-    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
-        return self.draw(Corruption(self.pattern).draw(encoding, shape, rngs), rngs).operator
 
     def thinned(self, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
         """What D shows of one mask `(y or 1, x)`, and the weights, of the same shape.
@@ -151,12 +145,6 @@ class MixedCorruption:
         which = [0] * len(rngs) if component is None else component
         rows = zip(A.mask[:, 0].cpu(), rngs, which, strict=True)
         return _further(A, [self.laws[k].thinned(mask, rng) for mask, rng, k in rows])
-
-    def fresh(self, encoding: Encoding, shape: tuple[int, int], rngs: Sequence[Generator]) -> Masked:
-        which = [int(torch.multinomial(torch.tensor(self.weights), 1, generator=rng)) for rng in rngs]
-        grid = Mixture(tuple(law.pattern for law in self.laws), self.weights).calibration(shape).shape
-        drawn = [self.laws[k].pattern.draw(shape, rng).expand(grid)[None] for k, rng in zip(which, rngs, strict=True)]
-        return self.draw(Masked(encoding, torch.stack(drawn)), rngs, which).operator
 
 
 def _further(A: Masked, rows: Sequence[tuple[Tensor, Tensor]]) -> Further:

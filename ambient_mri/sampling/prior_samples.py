@@ -2,7 +2,8 @@
 
 The network is an ambient one: it predicts from what Ã shows of the noisy image, and what Ã hides collapses towards its
 conditional mean (Aali et al. 2025). Samples are therefore less diverse than the cohort in what their mask hides, and Ã
-is as dense as training's was. A denser one, of several scans together, is one that the network never met: worse again.
+hides no more than A did: D is for training. A denser one, of several scans together, is one that the network never met
+and worse again.
 """
 
 from __future__ import annotations
@@ -86,9 +87,9 @@ def heun(
 
 
 def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
-    """Ã for each sample: A where D keeps as much as it ever does in training, birdcage coils where there are several.
+    """Ã for each sample: the mask of a scan yet to come, and birdcage coils where there are several.
 
-    Of a proper prior everything is shown; a model that was trained without D has A itself.
+    Of a proper prior everything is shown.
     """
     from ambient_mri.data.simulation import birdcage_maps
 
@@ -102,10 +103,7 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
         encoding = Fourier()
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
-    if card.method == "naive":
-        return Corruption(card.pattern()).draw(encoding, shape, rngs)
-    law = card.further()
-    return law.keeping(law.keep[1]).fresh(encoding, shape, rngs)
+    return Corruption(card.pattern()).draw(encoding, shape, rngs)
 
 
 def sample_to_folder(
