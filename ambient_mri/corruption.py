@@ -125,14 +125,13 @@ class FurtherCorruption:
 
 @dataclass(frozen=True)
 class MixedCorruption:
-    """The law of D for scans of several laws of A, the share `weights[k]` of law k.
+    """The law of D for scans of several laws of A.
 
     A scan is thinned by the law that drew it, and its weights 1/q are those of that law: for each law apart the loss is
     unbiased, and so it is for all.
     """
 
     laws: tuple[FurtherCorruption, ...]
-    weights: tuple[float, ...]
 
     @property
     def keep(self) -> tuple[float, float]:

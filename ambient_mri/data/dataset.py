@@ -60,19 +60,16 @@ class Scans:
     def pattern(self) -> Pattern:
         """The law of A: the spec's, or the line frequencies over the training files (`from_files`)."""
         laws = tuple(law(one) for one in self.spec.components())
-        return laws[0] if self.spec.mixture is None else Mixture(laws, self._weights)
+        if self.spec.mixture is None:
+            return laws[0]
+        counts = Counter(record.component for record in self.records)
+        return Mixture(laws, tuple(counts[k] / max(len(self), 1) for k in range(len(laws))))
 
     def further(self) -> FurtherLaw:
         """The law of D."""
         specs = self.spec.components()
         laws = tuple(FurtherCorruption(law(one), one.acquisition.further.keep) for one in specs)
-        return laws[0] if self.spec.mixture is None else MixedCorruption(laws, self._weights)
-
-    @property
-    def _weights(self) -> tuple[float, ...]:
-        """The share of slices of each component."""
-        counts = Counter(record.component for record in self.records)
-        return tuple(counts[k] / max(len(self), 1) for k in range(len(self.spec.components())))
+        return laws[0] if self.spec.mixture is None else MixedCorruption(laws)
 
 
 class EvaluationScans:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ambient_mri.corruption import FurtherCorruption, FurtherLaw, MixedCorruption, Mixture
+from ambient_mri.corruption import Mixture
 from ambient_mri.data.facts import AcquisitionFacts, Law
 from ambient_mri.data.spec import build_law
 from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
@@ -131,19 +131,11 @@ class Card(BaseModel):
         whole = sum(slices for acquisition, slices in kinds if acquisition.pattern.kind == "fully_sampled")
         return f"from scans of which {whole} of {self.slices} were CLEAN" if whole else "from corrupted scans only"
 
-    def further(self) -> FurtherLaw:
-        """The law of D that the model was trained with."""
-        laws = tuple(FurtherCorruption(one.pattern(), one.acquisition.further.keep) for one in self.components())
-        return laws[0] if self.mixture is None else MixedCorruption(laws, self._weights)
-
-    @property
-    def _weights(self) -> tuple[float, ...]:
-        return tuple(one.slices / self.slices for one in self.mixture or ())
-
     def pattern(self) -> Pattern:
         """The law of A that the model was trained with."""
         if self.mixture is not None:
-            return Mixture(tuple(one.pattern() for one in self.components()), self._weights)
+            shares = tuple(one.slices / self.slices for one in self.mixture)
+            return Mixture(tuple(one.pattern() for one in self.components()), shares)
         if self.line_frequency is not None:
             return EmpiricalLines(self.line_frequency)
         law = self.acquisition.pattern
@@ -159,7 +151,7 @@ class Card(BaseModel):
         if self.withheld_nmse is not None:
             mean, low, high = self.withheld_nmse
             error = f"{mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients"
-        keep = self.further().keep
+        lowest, highest = zip(*(one.acquisition.further.keep for one in self.components()), strict=True)
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
         return f"""# {self.title}: ambient prior
 
@@ -171,7 +163,7 @@ Trained by ambient-mri {self.version} {self.learned_from}, for research; not for
 | Data spec | sha256 `{self.data_sha256}` |
 | Licence of the data | {self.licence} |
 | Training masks | {law} |
-| Further corruption | keeps {keep[0]} to {keep[1]} of what was measured |
+| Further corruption | keeps {min(lowest)} to {max(highest)} of what was measured |
 | Domain, coils, size | {self.acquisition.domain}, {self.coils}, {self.image_shape[0]} x {self.image_shape[1]} |
 | Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
 | Identifiability | {self.identifiability} |

@@ -138,7 +138,7 @@ def _mixed(count: int = 1600) -> tuple[Scans, list[int]]:
     A = Masked(encoding, torch.stack(drawn)[:, None])
     x = complex_normal(count, 1, *SHAPE, rng=rng) + 0.5
     y = encoding.forward(x)
-    further = MixedCorruption(LAWS, (0.25,) * 4).draw(A, generators(2, count), component)
+    further = MixedCorruption(LAWS).draw(A, generators(2, count), component)
     return Scans(x, y, A, further, complex_normal(*y.shape, rng=rng), torch.ones_like(further.weight)), component
 
 
@@ -164,11 +164,11 @@ def test_the_loss_of_a_mixture_is_the_clean_loss_for_every_component() -> None:
 def test_the_law_of_another_component_is_biased_or_refused() -> None:
     scans, component = _mixed()
     swapped = [{0: 1, 1: 0}.get(k, k) for k in component]
-    further = MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)), swapped)
+    further = MixedCorruption(LAWS).draw(scans.A, generators(2, len(component)), swapped)
     which = torch.tensor(component)
     check_not_mean(_surplus(scans, further)[which == 1], 0.0, deviations=5)
     with pytest.raises(InputError, match="a mask of points for a law of whole lines"):
-        MixedCorruption(LAWS, (0.25,) * 4).draw(scans.A, generators(2, len(component)), None)
+        MixedCorruption(LAWS).draw(scans.A, generators(2, len(component)), None)
 
 
 @pytest.mark.parametrize("name", ["coils, lines", "coils, gaussian lines", "coils, empirical lines"])
