@@ -17,9 +17,8 @@ from ambient_mri.data.readers import nifti
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.prior.bundle import Bundle
-from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import stream
-from ambient_mri.sampling.prior_samples import draw_given, heun
+from ambient_mri.sampling.prior_samples import draw_samples
 
 CHUNK = 64
 NIFTI = (".nii", ".gz")
@@ -33,8 +32,7 @@ def draw(
 
     Sample i is that of `ambient-mri sample --seed` with the same number of steps.
     """
-    low, parts, started, drawn = max(bundle.card.noise_std, LOWEST_SIGMA), [], time.monotonic(), 0
-    device = next(bundle.prior.network.parameters()).device
+    parts, started, drawn = [], time.monotonic(), 0
     for first in range(0, count, CHUNK):
         last = min(first + CHUNK, count)
         path = folder / f"samples-{first:06d}-{last:06d}.npy"
@@ -42,13 +40,12 @@ def draw(
             made = []
             for start in range(first, last, batch_size):
                 rngs = [stream(seed, -3, i) for i in range(start, min(start + batch_size, last))]
-                given = draw_given(bundle.card, rngs)
                 with torch.inference_mode():
-                    made.append(heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low).cpu())
+                    made.append(draw_samples(bundle, rngs, steps).cpu())
             files.write_array(path, torch.cat(made).numpy())
             drawn += last - first
             left = (time.monotonic() - started) / drawn * (count - last)
-            progress(f"{last} of {count} samples, about {left:.0f} s left (on {device})")
+            progress(f"{last} of {count} samples, about {left:.0f} s left (on {bundle.device})")
         parts.append(torch.from_numpy(np.load(path, allow_pickle=False)))
     return torch.cat(parts)
 

@@ -1,13 +1,10 @@
-"""What a comparison of samples found: plain data, as JSON and back."""
+"""What a comparison of samples found: plain data, and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
-
-from ambient_mri.errors import InputError
 
 FORMAT = "ambient-mri generation 1"
 METRICS = ("frechet", "kernel", "sliced_wasserstein", "spectrum_db", "precision", "recall")
@@ -60,25 +57,3 @@ class Comparison:
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self) | {"format": FORMAT}, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Comparison:
-        """What `to_json` wrote.
-
-        Raises
-        ------
-        InputError
-            If the text is something else.
-        """
-        try:
-            values = json.loads(text)
-            if values.pop("format") != FORMAT:
-                raise KeyError("format")
-            floor, rows = _row(values.pop("floor")), tuple(map(_row, values.pop("rows")))
-            return cls(**values, floor=floor, rows=rows)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError("not the JSON of a comparison of samples", remedy="Give what `--json` wrote") from None
-
-
-def _row(values: dict[str, Any]) -> Row:
-    return Row(values["name"], values["count"], {key: Figure(**one) for key, one in values["figures"].items()})

@@ -44,6 +44,10 @@ class Bundle:
     card: Card
     path: Path
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.prior.network.parameters()).device
+
 
 def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
     """Read a bundle that `ambient-mri train` wrote.

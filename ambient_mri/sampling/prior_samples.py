@@ -9,6 +9,7 @@ and worse again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ambient_mri import files
 from ambient_mri.corruption import Corruption
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
-from ambient_mri.prior.bundle import load_bundle, load_card
+from ambient_mri.prior.bundle import Bundle, load_bundle, load_card
 from ambient_mri.prior.card import ADVERSARIAL, Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
@@ -86,7 +87,7 @@ def heun(
     return denoised(x, levels[-1])
 
 
-def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
+def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str = "cpu") -> Masked:
     """Ã for each sample: the mask of a scan yet to come, and birdcage coils where there are several.
 
     Of a proper prior everything is shown.
@@ -95,15 +96,23 @@ def draw_given(card: Card, rngs: Sequence[Generator]) -> Masked:
 
     shape = card.image_shape
     if is_proper(card):
-        return whole_images(shape, len(rngs), coils=card.coils > 1)
+        return whole_images(shape, len(rngs), coils=card.coils > 1, device=device)
     encoding: Encoding
     if card.acquisition.domain == "image":
         encoding = Identity()
     elif card.coils == 1:
         encoding = Fourier()
     else:
-        encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]))
-    return Corruption(card.pattern()).draw(encoding, shape, rngs)
+        encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]).to(device))
+    scans = Corruption(card.pattern()).draw(encoding, shape, rngs)
+    return Masked(encoding, scans.mask.to(device))
+
+
+def draw_samples(bundle: Bundle, rngs: Sequence[Generator], steps: int) -> Tensor:
+    """Images `(b, 1, y, x)` of a model, on its device, down to the noise of its scans; see `heun` for `steps`."""
+    card = bundle.card
+    given = draw_given(card, rngs, bundle.device)
+    return heun(bundle.prior, given, rngs, card.image_shape, steps=steps, low=max(card.noise_std, LOWEST_SIGMA))
 
 
 def sample_to_folder(
@@ -127,14 +136,4 @@ def _drawer(bundle_path: Path, steps: int, device: str) -> Callable[[Sequence[Ge
     """What draws one image a generator of randomness, `(b, 1, y, x)`, from a bundle of either kind."""
     if load_card(bundle_path).method == ADVERSARIAL:
         return load_generator(bundle_path, device).draw
-    bundle = load_bundle(bundle_path, device)
-    low = max(bundle.card.noise_std, LOWEST_SIGMA)
-
-    def draw(rngs: Sequence[Generator]) -> Tensor:
-        given = draw_given(bundle.card, rngs)
-        encoding = given.encoding
-        moved = Sense(encoding.maps.to(device)) if isinstance(encoding, Sense) else encoding
-        given = Masked(moved, given.mask.to(device))
-        return heun(bundle.prior, given, rngs, bundle.card.image_shape, steps=steps, low=low)
-
-    return draw
+    return partial(draw_samples, load_bundle(bundle_path, device), steps=steps)
