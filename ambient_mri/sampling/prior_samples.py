@@ -1,4 +1,8 @@
-"""Samples of the prior with a fixed mask: Heun on dx/dσ = (x - h(Ã, Ãx_σ, σ))/σ (Karras et al. 2022, algorithm 1).
+"""Samples of the prior with a fixed mask: Heun on dx/dσ = (x - h(Ã, Ãx_σ, σ))/σ (Karras et al. 2022, algorithm 2).
+
+Every step first adds a little noise: what earlier steps got wrong is forgotten with it, and samples of a network,
+which is never exact, come closer to the cohort. Through a mask that holds below σ = 1 only: before, what it hides has
+collapsed already, and larger noise, seen through it, does not bring it back.
 
 The network is an ambient one: it predicts from what Ã shows of the noisy image, and what Ã hides collapses towards its
 conditional mean (Aali et al. 2025). Samples are therefore less diverse than the cohort in what their mask hides, and Ã
@@ -8,6 +12,7 @@ and worse again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -26,10 +31,13 @@ from ambient_mri.prior.card import ADVERSARIAL, Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
 from ambient_mri.sampling.generated import load_generator
-from ambient_mri.sampling.noise import draws
+from ambient_mri.sampling.noise import draws, noise_like
 from ambient_mri.sampling.proper import is_proper, whole_images
 
 SIGMA_MAX, RHO = 20.0, 7.0
+STOCHASTIC_BELOW = 1.0  # σ of samples through a mask; of whole images, all noise levels
+CHURN, MOST_CHURN = 6.0, math.sqrt(2) - 1
+"""A step starts at σ (1 + γ), γ = CHURN / steps, at most √2 - 1 (S_churn of Karras et al. 2022; S_noise = 1)."""
 
 
 def noise_levels(steps: int, low: float, high: float = SIGMA_MAX) -> list[float]:
@@ -59,8 +67,9 @@ class Lifted:
 
 
 def heun(
-    prior: Prior, given: Masked, rngs: Sequence[Generator], shape: tuple[int, int], *, steps: int = 18, low: float
-) -> Tensor:
+    prior: Prior, given: Masked, rngs: Sequence[Generator], shape: tuple[int, int], *, steps: int = 18, low: float,
+    stochastic_below: float = STOCHASTIC_BELOW,
+) -> Tensor:  # fmt: skip
     """Images `(b, 1, y, x)`; sample i uses `rngs[i]` only, so the batch size changes nothing.
 
     Parameters
@@ -71,6 +80,8 @@ def heun(
         Noise levels; 2 · steps - 1 network evaluations.
     low
         Lowest level: σ_y of the training scans. The last step there is one denoising.
+    stochastic_below
+        Steps from noise levels below this first add noise; 0: none, which makes the path deterministic.
     """
     levels = noise_levels(steps, low)
     x = levels[0] * draws((1, *shape), rngs).to(given.mask.device)
@@ -79,7 +90,11 @@ def heun(
     def denoised(image: Tensor, sigma: float) -> Tensor:
         return prior.denoise(lifted(image, sigma), torch.full((len(rngs),), sigma, device=image.device), given)
 
-    for sigma, following in pairwise(levels):
+    for level, following in pairwise(levels):
+        sigma = level
+        if level < stochastic_below:
+            sigma *= 1 + min(CHURN / steps, MOST_CHURN)
+            x = x + math.sqrt(sigma**2 - level**2) * noise_like(x, rngs)
         slope = (x - denoised(x, sigma)) / sigma
         ahead = x + (following - sigma) * slope
         slope = (slope + (ahead - denoised(ahead, following)) / following) / 2
@@ -112,7 +127,9 @@ def draw_samples(bundle: Bundle, rngs: Sequence[Generator], steps: int) -> Tenso
     """Images `(b, 1, y, x)` of a model, on its device, down to the noise of its scans; see `heun` for `steps`."""
     card = bundle.card
     given = draw_given(card, rngs, bundle.device)
-    return heun(bundle.prior, given, rngs, card.image_shape, steps=steps, low=max(card.noise_std, LOWEST_SIGMA))
+    below = math.inf if is_proper(card) else STOCHASTIC_BELOW
+    return heun(bundle.prior, given, rngs, card.image_shape, steps=steps, low=max(card.noise_std, LOWEST_SIGMA),
+                stochastic_below=below)  # fmt: skip
 
 
 def sample_to_folder(

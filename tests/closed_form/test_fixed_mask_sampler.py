@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.operators import Identity, Masked, Sense
-from ambient_mri.sampling.prior_samples import Lifted, heun, noise_levels
+from ambient_mri.sampling.prior_samples import STOCHASTIC_BELOW, Lifted, heun, noise_levels
 from tests.closed_form.gaussian import DOUBLE, GaussianPrior, covariance, maps
 from tests.laws.expectation import generators
 from tests.laws.operators import complex_normal, dense, relative
@@ -45,6 +45,16 @@ class Redraws:
         return self.inner.denoise(torch.where(mask, x_in, 0), sigma, Masked(Identity(), mask))
 
 
+@dataclass
+class Mistaken:
+    """A prior that is wrong at large noise levels, as networks are."""
+
+    inner: Affordable
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        return (0.0 if float(sigma[0]) > 1 else 1.0) * self.inner.denoise(x_in, sigma, given)
+
+
 def _second_moment(x: Tensor) -> Tensor:
     x = x.flatten(1).to(DOUBLE)
     return x.T @ x.conj() / len(x)
@@ -66,6 +76,17 @@ def test_observed_and_unobserved_covariances(sampled: tuple[Tensor, Affordable])
     assert relative(moment[u][:, u], filled) < 0.07
     assert relative(moment[u][:, o], prior[u][:, o]) < 0.07
     assert float(filled.diagonal().real.sum() / prior[u][:, u].diagonal().real.sum()) < 0.85
+
+
+def test_noise_added_on_the_way_repairs_what_larger_noise_levels_got_wrong() -> None:
+    prior = Mistaken(Affordable(GaussianPrior(covariance(SHAPE))))
+    everything = Masked(Identity(), torch.ones(CHAINS, 1, 1, 6, dtype=torch.bool))
+    missing = []
+    for below in (STOCHASTIC_BELOW, 0.0):
+        x = heun(prior, everything, generators(0, CHAINS), SHAPE, steps=18, low=0.005, stochastic_below=below)
+        missing.append(1 - float(_second_moment(x).trace().real / covariance(SHAPE).trace().real))
+    assert missing[0] < 0.6 * missing[1]
+    assert missing[1] > 0.1
 
 
 def test_the_mask_stays_the_same(sampled: tuple[Tensor, Affordable]) -> None:
