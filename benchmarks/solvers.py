@@ -65,7 +65,9 @@ def total_variation(scan: Measurement, given: argparse.Namespace) -> tuple[float
 
     def ours(iterations: int) -> Tensor:
         # users get the isotropic penalty, which sigpy does not have
-        return classical._total_variation(scan, STRENGTH, iterations, isotropic=False)[:, 0]
+        A, norm = classical.batch_linop(scan), scan.encoding().norm
+        solved = classical.tv_fit(A, classical.batch_samples(scan), norm, STRENGTH, iterations, isotropic=False)
+        return torch.from_numpy(solved)
 
     def theirs(iterations: int, values: list[list[float]] | None = None) -> Tensor:
         return _one_by_one(scan, lambda y, maps: app.TotalVariationRecon(

@@ -17,7 +17,7 @@ from ambient_mri.cli.arguments import say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.prior.shipped import located
-from ambient_mri.reconstruction.radial import evaluate_radial
+from ambient_mri.reconstruction.radial_evaluation import evaluate_radial
 from ambient_mri.report import evaluation_markdown, write_evaluation
 
 

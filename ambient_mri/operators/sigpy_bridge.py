@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ambient_mri.errors import InputError
 from ambient_mri.operators.linear import LinearOperator, weigh
 
 
 class _SigpyApply(torch.autograd.Function):
-    """Applies a sigpy Linop to each image of a batch; the vjp is its adjoint."""
+    """Applies a sigpy Linop to each row of a batch; the vjp is its adjoint."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, linop: Any, shape: tuple[int, ...]) -> Tensor:
@@ -30,6 +32,9 @@ class _SigpyApply(torch.autograd.Function):
 class SigpyEncoding:
     """Any sigpy Linop as an encoding with autograd, e.g. a radial NUFFT; made by `from_sigpy`.
 
+    Of a single slice, it is applied to each image of a batch. Of a volume `(z, y, x)`, the rows of the batch are its
+    slices, which the Linop mixes: images `(z, 1, y, x)` make one measurement `(1, c, …)`.
+
     `coverage`: the share of the grid of k-space that its samples are worth, which a network is told in place of a mask.
     """
 
@@ -38,21 +43,23 @@ class SigpyEncoding:
     coverage: float = 1.0
 
     @property
-    def _image_shape(self) -> tuple[int, ...]:
-        return (1, *self.linop.ishape[-2:])
+    def slices(self) -> int:
+        """Images that one measurement is of."""
+        return math.prod(self.linop.ishape[:-2])
 
     @property
     def _measurement_shape(self) -> tuple[int, ...]:
         shape = tuple(self.linop.oshape)
-        return (1,) * (3 - len(shape)) + shape
+        return (1,) * (3 - len(shape)) + shape if len(shape) <= 3 else (shape[0], math.prod(shape[1:-1]), shape[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _SigpyApply.apply(x, self.linop, self._measurement_shape)  # type: ignore[no-untyped-call]
+        images = x.reshape(-1, *self.linop.ishape)
+        out: Tensor = _SigpyApply.apply(images, self.linop, self._measurement_shape)  # type: ignore[no-untyped-call]
         return out
 
     def adjoint(self, y: Tensor) -> Tensor:
-        out: Tensor = _SigpyApply.apply(y, self.linop.H, self._image_shape)  # type: ignore[no-untyped-call]
-        return out
+        out: Tensor = _SigpyApply.apply(y, self.linop.H, tuple(self.linop.ishape))  # type: ignore[no-untyped-call]
+        return out.reshape(-1, 1, *self.linop.ishape[-2:])
 
     def normal(self, x: Tensor) -> Tensor:
         return self.adjoint(self.forward(x))
@@ -62,15 +69,24 @@ class SigpyEncoding:
 
 
 def from_sigpy(linop: Any) -> SigpyEncoding:
-    """Wrap a `sigpy.linop.Linop` of one image; its norm is found by power iteration.
+    """Wrap a `sigpy.linop.Linop` of one image or volume; its norm is found by power iteration.
 
     Parameters
     ----------
     linop
-        Maps `(y, x)` (or `(1, y, x)`) to any shape of at most three axes, coils first.
+        Maps `(y, x)`, `(1, y, x)` or a volume `(z, y, x)` to any shape, coils first. Measurements have three axes
+        behind that of the batch: of more, those between the first and the last are one.
+
+    Raises
+    ------
+    InputError
+        If it maps something else.
     """
     import numpy as np
 
+    if not 2 <= len(linop.ishape) <= 3:
+        raise InputError(f"a Linop of arrays {tuple(linop.ishape)}", where="linop",
+                         remedy="Give one of an image (y, x) or a volume (z, y, x)")  # fmt: skip
     rng = np.random.default_rng(0)  # sigpy.app.MaxEig would draw from NumPy's global generator
     x = (rng.standard_normal(linop.ishape) + 1j * rng.standard_normal(linop.ishape)).astype(np.complex64)
     eigenvalue = 0.0

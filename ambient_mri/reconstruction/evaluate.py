@@ -134,7 +134,8 @@ def _tune(run: named.Reconstruct, quick: named.Reconstruct, name: str, held: Seq
     def score(strength: float | None, run: named.Reconstruct = quick) -> float:
         scores = Scores()
         for batch in held:
-            scores.add(batch, run(batch.measurement, strength).abs().cpu())
+            image = run(batch.measurement, strength).abs().cpu()
+            scores.add(batch.measurement.scan_ids, batch.patients, batch.truth, image)
         scores.close()
         return scores.mean("psnr")
 
@@ -158,7 +159,7 @@ def _reconstruct(
             started = time.perf_counter()
             images[name] = run[name](batch.measurement, tuned[name].strength).abs().cpu()
             seconds[name] += time.perf_counter() - started
-            scores[name].add(batch, images[name])
+            scores[name].add(batch.measurement.scan_ids, batch.patients, batch.truth, images[name])
         for i, (scan_id, patient) in enumerate(zip(batch.measurement.scan_ids, batch.patients, strict=True)):
             if len(pictured) < EXAMPLES and patient not in pictured:
                 shown = {name: image[i, 0].numpy() for name, image in images.items()}

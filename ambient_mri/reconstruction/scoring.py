@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,14 +54,15 @@ class Scores:
     _truth: list[Tensor] = field(default_factory=list)
     _image: list[Tensor] = field(default_factory=list)
 
-    def add(self, batch: Batch, image: Tensor) -> None:
-        for i, scan_id in enumerate(batch.measurement.scan_ids):
+    def add(self, scan_ids: Sequence[str], patients: Sequence[str], truth: Tensor, image: Tensor) -> None:
+        """Magnitudes `(b, 1, y, x)` of the next slices, true and reconstructed."""
+        for i, scan_id in enumerate(scan_ids):
             volume = scan_id.rpartition("/")[0] or scan_id
             if not self.volumes or self.volumes[-1] != volume:
                 self.close()
                 self.volumes.append(volume)
-                self.patients.append(batch.patients[i])
-            self._truth.append(batch.truth[i, 0])
+                self.patients.append(patients[i])
+            self._truth.append(truth[i, 0])
             self._image.append(image[i, 0])
 
     def close(self) -> None:

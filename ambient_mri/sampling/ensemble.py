@@ -75,15 +75,18 @@ def ensemble(
     sampler: Sampler, prior: object, observed: Observation, scan_ids: Sequence[str], levels: Sequence[float], *,
     samples: int, strength: float = 1.0, seed: int = 0, at_once: int = 32,
 ) -> Ensemble:  # fmt: skip
-    """Draw `samples` posterior samples of every row of `observed`.
+    """Draw `samples` posterior samples of every image that `observed` is of.
 
     Parameters
     ----------
     scan_ids
-        One a row; they seed the draws.
+        One an image; they seed the draws.
     at_once
-        Rows of a batch of the network: slices times samples.
+        Rows of a batch of the network: slices times samples. A volume is never divided.
     """
+    if observed.slices > 1:
+        volumes = [[_generator(scan_id, k, seed) for scan_id in scan_ids] for k in range(samples)]
+        return Ensemble(torch.cat([sampler(prior, observed, rngs, levels, strength=strength) for rngs in volumes], 1))
     places = [(row, k) for row in range(len(observed)) for k in range(samples)]
     images = []
     for first in range(0, len(places), at_once):

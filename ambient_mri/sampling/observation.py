@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Masked, Sense, keep
+from ambient_mri.operators import Masked, Sense, SigpyEncoding, keep
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
 
@@ -21,9 +21,10 @@ class Observation:
     Parameters
     ----------
     A
-        Masked encoding: pixels, Fourier, coils, or any sigpy Linop by `from_sigpy`.
+        Masked encoding: pixels, Fourier, coils, or any sigpy Linop by `from_sigpy`, of slices or of one volume.
     y
-        `(b, c, y, x)` complex64; values where `A.mask` is False are never read.
+        `(b, c, y, x)` complex64; values where `A.mask` is False are never read. Of a volume b = 1, and its z slices
+        are the batch of images.
     noise_std
         `(b,)` σ_y per real component. Samplers do not take it below `LOWEST_SIGMA`: no prior knows finer detail.
     shape
@@ -32,7 +33,7 @@ class Observation:
     Raises
     ------
     InputError
-        If the noise is unknown, or there are not as many noise levels as measurements.
+        If the noise is unknown, there are not as many noise levels as measurements, or there is more than one volume.
     """
 
     A: Masked
@@ -53,6 +54,9 @@ class Observation:
                 remedy="State it (per real component, normalised units), or estimate it by `coils.noise_std`",
             )
 
+        if self.slices > 1 and len(self.y) > 1:
+            raise InputError(f"{len(self.y)} volumes at once", where="y", remedy="Give one at a time")
+
     @classmethod
     def of(cls, measurement: Measurement) -> Observation:
         return cls(measurement.operator(), measurement.y, measurement.noise_std, measurement.image_shape)
@@ -68,6 +72,11 @@ class Observation:
             encoding = replace(encoding, maps=encoding.maps[index])
         mask = self.A.mask[index] if len(self.A.mask) > 1 else self.A.mask
         return replace(self, A=Masked(encoding, mask), y=self.y[index], noise_std=self.noise_std[index])
+
+    @property
+    def slices(self) -> int:
+        """Images that one measurement is of: 1, or those of a volume."""
+        return self.A.encoding.slices if isinstance(self.A.encoding, SigpyEncoding) else 1
 
     @property
     def variance(self) -> Tensor:

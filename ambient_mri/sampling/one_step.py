@@ -17,14 +17,14 @@ def one_step(prior: Prior, measured: Measurement | Observation, *, consistency: 
     Parameters
     ----------
     measured
-        A `Measurement`, or an `Observation` with an operator of one's own, such as a NUFFT.
+        A `Measurement`, or an `Observation` with an operator of one's own, such as a NUFFT or that of a volume.
     consistency
         λ: squared noise over squared error of the network's image. None: the network's image as it is, which for
         a Gaussian prior is the posterior mean already.
     """
     A = measured.operator() if isinstance(measured, Measurement) else measured.A
     x_in = A.adjoint(measured.y)
-    estimate = prior.denoise(x_in, measured.noise_std.clamp_min(LOWEST_SIGMA), A)
+    estimate = prior.denoise(x_in, measured.noise_std.clamp_min(LOWEST_SIGMA).expand(len(x_in)), A)
     if consistency is None:
         return estimate
     lam = torch.full((len(measured), 1, 1, 1), consistency, device=x_in.device)

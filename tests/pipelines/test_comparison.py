@@ -105,15 +105,32 @@ def test_a_folder_of_scans_and_its_summary(
 def test_radial_scans_beside_classical_methods(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(SMALL.replace("image_size: 32", "image_size: 16"))
     run, out = _pipeline("reconstruct_radial"), tmp_path / "out"
-    words = [str(tiny_bundle), "--data", str(tmp_path / "small.yaml"), "--spokes", "12", "--limit", "1"]
+    words = [str(tiny_bundle), "--data", str(tmp_path / "small.yaml"), "--spokes", "6", "--limit", "1"]
     words += ["--tuning-slices", "1", "--out", str(out)]
     assert run(words) == 0
     found = Evaluation.from_json((out / "results.json").read_text())
-    assert [row.method for row in found.rows] == ["one-step", "plug-and-play", "cg-sense", "l1-wavelet"]
-    assert all(row.psnr.mean > 15 and row.strength for row in found.rows)
+    assert [row.method for row in found.rows] == ["one-step", "plug-and-play", "cg-sense", "l1-wavelet", "tv"]
+    assert all(row.psnr.mean > 12 and row.strength for row in found.rows)
     assert {row.acceleration for row in found.rows} == {4.19}
     assert "| 4.19 | one-step |" in (out / "results.md").read_text()
     assert run([str(tmp_path), *words[1:]]) == 2
     assert "no model bundle here" in capsys.readouterr().err
+
+
+def test_volumes_beside_classical_methods(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "volumes.yaml").write_text(SMALL.replace("image_size: 32", "image_size: 16, slices: 3"))
+    run, out = _pipeline("reconstruct_volume"), tmp_path / "out"
+    words = [str(tiny_bundle), "--data", str(tmp_path / "volumes.yaml"), "--acceleration", "3", "--limit", "1"]
+    words += ["--tuning-volumes", "1", "--out", str(out)]
+    assert run(words) == 0
+    found = Evaluation.from_json((out / "results.json").read_text())
+    assert [row.method for row in found.rows] == ["one-step", "plug-and-play", "cg-sense", "l1-wavelet", "tv"]
+    assert (found.slices, found.volumes, found.simulated) == (3, 1, True)
+    assert all(row.psnr.mean > 10 and row.strength for row in found.rows)
+    (tmp_path / "slices.yaml").write_text(SMALL)
+    assert run([words[0], "--data", str(tmp_path / "slices.yaml"), *words[3:]]) == 2
+    assert "a volume of one slice" in capsys.readouterr().err

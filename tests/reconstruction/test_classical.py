@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Sense, keep
+from ambient_mri.operators import Sense, keep, to_sigpy
 from ambient_mri.patterns import Pixels, RandomLines
 from ambient_mri.reconstruction import classical
 
@@ -77,7 +77,8 @@ def test_total_variation_equals_sigpy() -> None:
     import sigpy.mri.app as app
 
     m, _ = measurement(1)
-    ours = classical._total_variation(m, 0.01, 600, isotropic=False)[0, 0]
+    A = to_sigpy(m.operator(), m.image_shape)
+    ours = torch.from_numpy(classical.tv_fit(A, m.y[0].numpy(), 1.0, 0.01, 600, isotropic=False))
     assert m.sensitivity_maps is not None
     theirs = app.TotalVariationRecon(
         m.y[0].numpy(), m.sensitivity_maps[0].numpy(), 0.01, max_iter=3000, show_pbar=False

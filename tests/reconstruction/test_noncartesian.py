@@ -16,6 +16,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.operators import Sense
 from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.reconstruction import noncartesian
+from ambient_mri.reconstruction import observed as observed_methods
 from ambient_mri.reconstruction.metrics import psnr
 from ambient_mri.sampling.one_step import one_step
 from tests.closed_form.gaussian import DOUBLE, GaussianPrior, covariance
@@ -75,7 +76,7 @@ def test_l1_wavelet_is_that_of_sigpy() -> None:
         y[0].numpy(), maps.numpy(), 0.05, coord=spokes, wave_name="haar", max_iter=500, show_pbar=False
     )
     expected = torch.from_numpy(app.run())
-    assert relative(noncartesian.l1_wavelet(observed, 0.05, iterations=500, shifts=False)[0, 0], expected) < 0.02
+    assert relative(observed_methods.l1_wavelet(observed, 0.05, iterations=500, shifts=False)[0, 0], expected) < 0.02
 
 
 def test_a_simulated_scan_has_the_noise_of_its_measurement_and_more_spokes_help() -> None:
@@ -88,7 +89,7 @@ def test_a_simulated_scan_has_the_noise_of_its_measurement_and_more_spokes_help(
         observed = noncartesian.simulated(measurement, truth, coordinates, Generator().manual_seed(0))
         residual = torch.view_as_real(observed.residual(truth))
         assert float(residual.std()) == pytest.approx(float(measurement.noise_std), rel=0.03)
-        image = noncartesian.cg_sense(observed, 0.02)
+        image = observed_methods.cg_sense(observed, 0.02)
         found[spokes] = psnr(truth[0].abs().numpy(), image[0].abs().numpy())
     assert found[24] > found[4] + 3
 
@@ -100,7 +101,7 @@ def test_plug_and_play_improves_on_where_it_starts() -> None:
     x = (torch.linalg.cholesky(cov) @ complex_normal(99, rng=rng, dtype=DOUBLE)).reshape(1, 1, *SHAPE)
     y = noncartesian.encoding(MAPS, spokes).forward(x.to(torch.complex64))
     observed = noncartesian.observation(y + sigma * complex_normal(*y.shape, rng=rng), MAPS, spokes, sigma)
-    found = noncartesian.plug_and_play(GaussianPrior(cov), observed, MAPS[None], 1.0)
-    assert relative(found, x) < 0.9 * relative(noncartesian.cg_sense(observed, 0.02), x)
+    found = observed_methods.plug_and_play(GaussianPrior(cov), observed, MAPS[None], 1.0)
+    assert relative(found, x) < 0.9 * relative(observed_methods.cg_sense(observed, 0.02), x)
     told = mask_channel(observed.A, found)
     assert told.unique().tolist() == pytest.approx([1 / noncartesian.acceleration(spokes, SHAPE) - 0.5])

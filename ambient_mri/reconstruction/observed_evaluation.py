@@ -1,0 +1,115 @@
+"""EVALUATION ONLY: methods for any operator beside each other, on the same scans, all strengths tuned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.prior.bundle import weights_sha256
+from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.reconstruction import observed
+from ambient_mri.reconstruction.metrics import patient_bootstrap
+from ambient_mri.reconstruction.results import Evaluation, Row
+from ambient_mri.reconstruction.scoring import Scores
+from ambient_mri.reconstruction.tuning import tune
+from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.one_step import one_step
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A slice or a volume.
+
+    Parameters
+    ----------
+    maps
+        `(z, c, y, x)`; z = 1 for a slice.
+    truth
+        Magnitude `(z, 1, y, x)`.
+    scan_ids
+        z of them, "volume/slice".
+    """
+
+    observed: Observation
+    maps: Tensor
+    truth: Tensor
+    scan_ids: tuple[str, ...]
+    patient: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared: a reconstruction of a scan with a strength, where tuning starts, network evaluations."""
+
+    run: Callable[[Scan, float], Tensor]
+    start: float
+    evaluations: int = 0
+
+
+def usual_methods(prior: Prior) -> dict[str, Method]:
+    """Those of every table."""
+    return {
+        "one-step": Method(lambda scan, strength: one_step(prior, scan.observed, consistency=strength), 0.01, 1),
+        "plug-and-play": Method(
+            lambda scan, strength: observed.plug_and_play(prior, scan.observed, scan.maps, strength), 1.0, 8
+        ),
+        "cg-sense": Method(lambda scan, strength: observed.cg_sense(scan.observed, strength), 0.01),
+        "l1-wavelet": Method(lambda scan, strength: observed.l1_wavelet(scan.observed, strength), 0.01),
+        "tv": Method(lambda scan, strength: observed.total_variation(scan.observed, strength), 0.003),
+    }
+
+
+def evaluate_observed(
+    bundle_path: Path,
+    spec: DataSpec,
+    scans: Mapping[float, tuple[Sequence[Scan], Sequence[Scan]]],
+    methods: Mapping[str, Method],
+    *,
+    seed: int,
+    command: str,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Tune every method on validation scans and score it on test scans.
+
+    Parameters
+    ----------
+    scans
+        By acceleration: validation, test.
+    seed
+        Of the bootstrap.
+    """
+    rng, rows, scores = torch.Generator().manual_seed(seed), [], Scores()
+    for rate, (held, test) in scans.items():
+        for name, method in methods.items():
+            tried = lambda strength, run=method.run, held=held: _score(run, held, strength).mean("psnr")  # noqa: E731
+            strength, curve = tune(tried, method.start)
+            started = time.perf_counter()
+            scores = _score(method.run, test, strength)
+            seconds = (time.perf_counter() - started) / sum(len(scan.scan_ids) for scan in test)
+            psnr, ssim, nmse = (
+                patient_bootstrap(scores.values[key], scores.patients, rng) for key in ("psnr", "ssim", "nmse")
+            )
+            rows.append(Row(name, rate, psnr, ssim, nmse, method.evaluations, seconds, strength, tuple(curve)))
+            progress(f"R = {rate:g}, {name}: {psnr.mean:.2f} dB, {seconds:.2f} s a slice, strength {strength:.3g}")
+    return Evaluation(
+        data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
+        simulated=True, domain="kspace", noise_std=spec.acquisition.noise_std, split="test",
+        slices=sum(len(scan.scan_ids) for scan in test), volumes=len(scores.volumes),
+        patients=len(set(scores.patients)), tuning_slices=sum(len(scan.scan_ids) for scan in held), seed=seed,
+        command=command, rows=tuple(rows),
+    )  # fmt: skip
+
+
+def _score(run: Callable[[Scan, float], Tensor], scans: Sequence[Scan], strength: float) -> Scores:
+    scores = Scores()
+    with torch.inference_mode():
+        for scan in scans:
+            scores.add(scan.scan_ids, [scan.patient] * len(scan.scan_ids), scan.truth, run(scan, strength).abs())
+    scores.close()
+    return scores

@@ -1,0 +1,66 @@
+"""EVALUATION ONLY: a prior that learned from lines on radial scans, beside classical methods, all strengths tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ambient_mri.data.dataset import open_evaluation
+from ambient_mri.data.simulation import stream
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.errors import InputError
+from ambient_mri.reconstruction import methods, noncartesian
+from ambient_mri.reconstruction.observed_evaluation import Scan, evaluate_observed, usual_methods
+from ambient_mri.reconstruction.results import Evaluation
+
+
+def evaluate_radial(
+    bundle_path: Path,
+    spec: DataSpec,
+    *,
+    spokes: Sequence[int] = (16, 32),
+    limit: int | None = 20,
+    tuning_slices: int = 6,
+    seed: int = 0,
+    command: str = "",
+    progress: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Golden-angle scans of the test split, simulated with the coils and noise of `spec`.
+
+    Parameters
+    ----------
+    spokes
+        How many; their acceleration is that of the edge of k-space (`noncartesian.acceleration`).
+    limit, tuning_slices
+        Slices of test, and of validation.
+    seed
+        Of noise and bootstrap.
+
+    Raises
+    ------
+    InputError
+        If the bundle or the data cannot be used, or are no k-space.
+    """
+    if spec.acquisition.domain != "kspace":
+        raise InputError("pixels were measured, and spokes are of k-space", where=spec.name, remedy="Use another spec")
+    prior = methods.load(bundle_path, "cpu", "kspace").prior
+    scans = {}
+    for count in spokes:
+        held, test = _scans(spec, "validation", count, tuning_slices, seed), _scans(spec, "test", count, limit, seed)
+        shape = test[0].observed.shape
+        rate = noncartesian.acceleration(noncartesian.golden_angle(count, shape), shape)
+        scans[round(rate, 2)] = (held, test)
+    return evaluate_observed(
+        bundle_path, spec, scans, usual_methods(prior), seed=seed, command=command, progress=progress
+    )
+
+
+def _scans(spec: DataSpec, split: str, spokes: int, limit: int | None, seed: int) -> list[Scan]:
+    found, made = open_evaluation(spec, split, pattern=spec.pattern(), limit=limit), []
+    for i, (measurement, truth) in enumerate(found):
+        coordinates = noncartesian.golden_angle(spokes, measurement.image_shape)
+        noise = stream(measurement.scan_ids[0], "radial noise", seed)
+        observed = noncartesian.simulated(measurement, truth, coordinates, noise)
+        assert measurement.sensitivity_maps is not None
+        made.append(Scan(observed, measurement.sensitivity_maps, truth.abs(), measurement.scan_ids, found.patient(i)))
+    return made

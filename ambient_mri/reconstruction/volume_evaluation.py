@@ -1,0 +1,78 @@
+"""EVALUATION ONLY: a prior of slices on scans in three dimensions, beside classical methods, all strengths tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+
+import torch
+
+from ambient_mri.data.simulation import stream
+from ambient_mri.data.slices import magnitude_image
+from ambient_mri.data.spec import DataSpec
+from ambient_mri.data.split import Part, parts
+from ambient_mri.errors import InputError
+from ambient_mri.patterns import PoissonDisc
+from ambient_mri.reconstruction import methods, volumes
+from ambient_mri.reconstruction.observed_evaluation import Scan, evaluate_observed, usual_methods
+from ambient_mri.reconstruction.results import Evaluation
+
+CALIBRATION = 0.08
+"""Share of either phase-encode axis that is measured completely around the centre."""
+
+
+def evaluate_volumes(
+    bundle_path: Path,
+    spec: DataSpec,
+    *,
+    accelerations: Sequence[float] = (4.0, 8.0),
+    limit: int | None = 8,
+    tuning_volumes: int = 2,
+    seed: int = 0,
+    command: str = "",
+    progress: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Volumes of the test split, Poisson-disc points of their phase encodes (z, y) simulated with the noise of `spec`.
+
+    Parameters
+    ----------
+    limit, tuning_volumes
+        Volumes of test, and of validation.
+    seed
+        Of masks, noise and bootstrap.
+
+    Raises
+    ------
+    InputError
+        If the bundle or the data cannot be used, are no k-space or no images, or a volume has one slice only.
+    """
+    if spec.acquisition.domain != "kspace" or spec.source.kind == "fastmri":
+        raise InputError("volumes are simulated from images, for k-space", where=spec.name, remedy="Use another spec")
+    prior = methods.load(bundle_path, "cpu", "kspace").prior
+    scans = {
+        float(rate): (
+            _scans(spec, "validation", rate, tuning_volumes, seed), _scans(spec, "test", rate, limit, seed)
+        ) for rate in accelerations
+    }  # fmt: skip
+    return evaluate_observed(
+        bundle_path, spec, scans, usual_methods(prior), seed=seed, command=command, progress=progress
+    )
+
+
+def _scans(spec: DataSpec, part: Part, rate: float, limit: int | None, seed: int) -> list[Scan]:
+    made = []
+    together = groupby(parts(spec)[part], key=lambda record: record.volume_id)
+    for volume, grouped in islice(together, limit):
+        records = list(grouped)
+        if len(records) < 2:
+            raise InputError(
+                "a volume of one slice", where=f"{spec.name}, {volume}",
+                remedy="Set source.slices, to all for example",
+            )  # fmt: skip
+        images = torch.stack([magnitude_image(spec, record)[0] for record in records])
+        acquisition = spec.simulation(PoissonDisc(rate, CALIBRATION))
+        scan = volumes.simulated(images, acquisition, stream(volume, "three dimensions", seed))
+        ids = tuple(record.scan_id for record in records)
+        made.append(Scan(scan.observed, scan.maps, scan.truth.abs(), ids, records[0].patient))
+    return made
