@@ -22,12 +22,12 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
+from ambient_mri.evaluation.evaluate import evaluate
+from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
-from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
 from ambient_mri.reconstruction.methods import METHODS, needs_network
-from ambient_mri.reconstruction.results import Evaluation
 from ambient_mri.report import evaluation_markdown, evaluation_page, write_evaluation
 
 TRAININGS = {name: name for name in ("ambient", "clean", "unweighted", "naive", "ssdu")} | {"clean": "ambient"}

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ambient_mri.cli.arguments import say
 from ambient_mri.cli.program import run_program
+from ambient_mri.evaluation.comparison import restoration_table
 from ambient_mri.prior.training import TrainOptions
-from ambient_mri.reconstruction.comparison import restoration_table
 from ambient_mri.report import tables_markdown, write_tables
 
 DATA = ("brain_bids_pixels", "brain_bids_blocks", "brain_bids")

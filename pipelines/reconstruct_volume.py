@@ -17,8 +17,8 @@ from pathlib import Path
 from ambient_mri.cli.arguments import say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
+from ambient_mri.evaluation.volumes import evaluate_volumes
 from ambient_mri.prior.shipped import located
-from ambient_mri.reconstruction.volume_evaluation import evaluate_volumes
 from ambient_mri.report import evaluation_markdown, write_evaluation
 
 

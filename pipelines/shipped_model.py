@@ -19,9 +19,9 @@ from ambient_mri.audit.run import AuditOptions, audit
 from ambient_mri.cli.arguments import say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
+from ambient_mri.evaluation.evaluate import evaluate
 from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
-from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.report import audit_text, evaluation_markdown, evaluation_page, write_audit
 from ambient_mri.sampling.preview import preview
 

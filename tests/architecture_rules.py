@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 # A room imports from itself and from those before it.
 ROOMS = (
     "errors", "files", "fourier", "operators", "solvers", "patterns", "corruption", "coils", "measurement", "pictures",
-    "data", "prior", "sampling", "reconstruction", "pacs", "generation", "audit", "report", "doctor", "cli", "__main__",
+    "data", "prior", "sampling", "reconstruction", "evaluation", "pacs", "generation", "audit", "report",
+    "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
     "dask_jobqueue", "dicomweb_client", "distributed", "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel",
@@ -22,6 +23,10 @@ HEAVY = (
 )  # fmt: skip
 EXECUTES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "joblib", "marshal"}
 LIGHT = ("__init__", "__main__", "cli", "doctor")
+LEADS_TO_TRUTH = {
+    "open_evaluation", "EvaluationScans", "magnitude_image", "simulated", "simulate_scan", "SimulatedScan",
+    "sample_everything", "FullSamples", "root_sum_of_squares",
+}  # fmt: skip
 CLEAN_WORDS = {"clean", "truth", "target", "targets", "reference", "groundtruth"}
 GLOBAL_DRAWS = {"randn", "rand", "randint", "randperm", "bernoulli", "normal", "multinomial"}
 
@@ -153,6 +158,15 @@ def no_clean_image_in_training(path: str, source: str) -> list[str]:
     return found
 
 
+def truth_stays_in_evaluation(path: str, source: str) -> list[str]:
+    """What leads to the image behind a scan is imported by the data that simulate it, and where figures are made."""
+    rooms = tuple(f"ambient_mri/{room}/" for room in ("data", "evaluation", "generation", "audit"))
+    if not path.startswith("ambient_mri/") or path.startswith(rooms):
+        return []
+    return [_at(path, node, f"{name} leads to a truth: only data, evaluation, generation and audit may import it")
+            for node, name in _imported(ast.parse(source)) if name.rsplit(".", 1)[-1] in LEADS_TO_TRUTH]  # fmt: skip
+
+
 def randomness_is_an_argument(path: str, source: str) -> list[str]:
     """Draws take a generator; the global state is touched only inside `fork_rng`, which restores it."""
     tree = ast.parse(source)
@@ -193,5 +207,6 @@ def pipelines_are_short(path: str, source: str) -> list[str]:
 
 RULES = (
     fft_only_in_fourier, imports_point_upward, no_print, no_catch_all_module, nothing_that_executes, no_cuda_call,
-    no_keyword_tunnel, no_clean_image_in_training, randomness_is_an_argument, light_at_import, pipelines_are_short,
+    no_keyword_tunnel, no_clean_image_in_training, truth_stays_in_evaluation, randomness_is_an_argument,
+    light_at_import, pipelines_are_short,
 )  # fmt: skip

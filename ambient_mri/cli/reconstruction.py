@@ -118,7 +118,7 @@ def reconstruct(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.spec import load_spec
-    from ambient_mri.reconstruction.evaluate import evaluate as run
+    from ambient_mri.evaluation.evaluate import evaluate as run
     from ambient_mri.report import evaluation_page, evaluation_text
 
     evaluation = run(
@@ -144,7 +144,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.spec import load_spec
-    from ambient_mri.reconstruction.reliability import calibrate as run
+    from ambient_mri.evaluation.reliability import calibrate as run
     from ambient_mri.report import calibration_page, calibration_text
 
     found = run(

@@ -1,1 +1,1 @@
-"""From measurements to images: classical methods, evaluation beside them, and files in batches."""
+"""From measurements to images: classical methods, posterior samples, files in batches. Truth never enters here."""

@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import sigpy as sp
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked, SigpyEncoding, from_sigpy
-from ambient_mri.prior.steps import white
 from ambient_mri.sampling.observation import Observation
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
@@ -87,18 +85,3 @@ def observation(y: Tensor, maps: Tensor, coordinates: Coordinates, noise_std: fl
     everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
     shape = (int(maps.shape[-2]), int(maps.shape[-1]))
     return Observation(Masked(encoding(maps, coordinates), everything), y, torch.tensor([noise_std]), shape)
-
-
-def simulated(measurement: Measurement, truth: Tensor, coordinates: Coordinates, rng: Generator) -> Observation:
-    """SIMULATION ONLY: a slice as a non-Cartesian scan with the maps and the noise of a Cartesian one.
-
-    Parameters
-    ----------
-    measurement, truth
-        Of batch size 1, as `data.dataset.open_evaluation` has them.
-    """
-    assert measurement.sensitivity_maps is not None
-    maps, noise_std = measurement.sensitivity_maps[0], float(measurement.noise_std[0])
-    samples = encoding(maps, coordinates).forward(truth)
-    y = samples + noise_std * white(tuple(samples.shape[1:]), rng)[None]
-    return observation(y, maps, coordinates, noise_std)

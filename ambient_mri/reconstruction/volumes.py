@@ -6,18 +6,14 @@ so that every solve is of all slices together. Images are the batch `(z, 1, y, x
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sigpy as sp
-import sigpy.mri
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from ambient_mri.data.simulation import Acquisition
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding, from_sigpy
-from ambient_mri.prior.steps import white
 from ambient_mri.sampling.observation import Observation
 
 
@@ -61,30 +57,3 @@ def observation(y: Tensor, maps: Tensor, mask: Tensor, noise_std: float) -> Obse
     everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
     shape = (int(maps.shape[-2]), int(maps.shape[-1]))
     return Observation(Masked(encoding(maps, mask), everything), measured, torch.tensor([noise_std]), shape)
-
-
-@dataclass(frozen=True)
-class SimulatedVolume:
-    """A scan, its maps `(z, c, y, x)`, and the image behind it `(z, 1, y, x)`, in normalised units."""
-
-    observed: Observation
-    maps: Tensor
-    truth: Tensor
-
-
-def simulated(images: Tensor, acquisition: Acquisition, rng: Generator) -> SimulatedVolume:
-    """SIMULATION ONLY: magnitude images `(z, y, x)` under coils in rings around the volume (`sigpy.mri.birdcage_maps`).
-
-    Parameters
-    ----------
-    acquisition
-        Coils, noise, and the law of the phase encodes (z, y).
-    """
-    truth = (images * (DATA_STD / images.std())).to(torch.complex64)[:, None]
-    slices, rows, columns = (int(n) for n in images.shape)
-    shape = (acquisition.coils, slices, rows, columns)
-    maps = torch.from_numpy(sp.mri.birdcage_maps(shape, dtype="complex64")).transpose(0, 1)
-    mask = acquisition.pattern.draw((slices, rows), rng)
-    samples = encoding(maps, torch.ones_like(mask)).forward(truth).reshape(shape)
-    y = samples + acquisition.noise_std * white(shape, rng)
-    return SimulatedVolume(observation(y, maps, mask, acquisition.noise_std), maps, truth)

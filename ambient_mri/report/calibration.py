@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ambient_mri.reconstruction.reliability import Curve, Reliability
+from ambient_mri.evaluation.reliability import Curve, Reliability
 from ambient_mri.report.figures import COLOURS
 from ambient_mri.report.page import document, table
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ambient_mri import files
-from ambient_mri.reconstruction.results import Evaluation
+from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.report.evaluation_page import evaluation_page, tables_page
 from ambient_mri.report.table import evaluation_markdown, tables_markdown
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ambient_mri.reconstruction.metrics import Interval
-from ambient_mri.reconstruction.results import Evaluation, Gain, Row
+from ambient_mri.evaluation.metrics import Interval
+from ambient_mri.evaluation.results import Evaluation, Gain, Row
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pytest
 
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
+from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.reconstruction.methods import METHODS, applies, needs_network
-from ambient_mri.reconstruction.results import Evaluation
 
 ROOT = Path(__file__).parents[2]
 Pipeline = Callable[[list[str]], int]

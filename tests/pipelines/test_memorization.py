@@ -12,7 +12,7 @@ from ambient_mri.audit import levels
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.data.spec import load_spec
-from ambient_mri.reconstruction.comparison import twin
+from ambient_mri.evaluation.comparison import twin
 
 ROOT = Path(__file__).parents[2]
 COHORT = """

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from ambient_mri.data.spec import load_spec
+from ambient_mri.evaluation.comparison import Part, restoration_table, twin, usual_rates
 from ambient_mri.prior.training import TrainOptions
-from ambient_mri.reconstruction.comparison import Part, restoration_table, twin, usual_rates
 from ambient_mri.reconstruction.methods import METHODS, applies
 
 ROOT = Path(__file__).parents[2]

@@ -64,9 +64,9 @@ def test_models_of_the_package_are_small_and_say_what_they_are(name: str) -> Non
 @pytest.mark.parametrize(("name", "data"), [("brain_flair_64", "brain_bids"), ("brain_128", "brain_bids_128")])
 def test_the_brain_models_reconstruct_patients_they_never_saw(name: str, data: str, real_data: Path) -> None:
     from ambient_mri.data.dataset import open_evaluation
+    from ambient_mri.evaluation.metrics import psnr
     from ambient_mri.measurement import collate
     from ambient_mri.reconstruction.classical import total_variation
-    from ambient_mri.reconstruction.metrics import psnr
 
     if not (real_data / "brain_bids").is_dir():
         pytest.skip("brain_bids is not there")

@@ -15,12 +15,12 @@ from ambient_mri.cli import main
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.metrics import Interval
+from ambient_mri.evaluation.reliability import Curve, held_out
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction.calibration import CALIBRATION, load_calibration
-from ambient_mri.reconstruction.metrics import Interval
-from ambient_mri.reconstruction.reliability import Curve, held_out
 from ambient_mri.report.calibration import reliability_chart
 from ambient_mri.sampling.ensemble import Ensemble
 from tests.laws.markup import Balance

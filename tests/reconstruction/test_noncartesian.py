@@ -13,11 +13,12 @@ from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.metrics import psnr
+from ambient_mri.evaluation.radial import simulated
 from ambient_mri.operators import Sense
 from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.reconstruction import noncartesian
 from ambient_mri.reconstruction import observed as observed_methods
-from ambient_mri.reconstruction.metrics import psnr
 from ambient_mri.sampling.one_step import one_step
 from tests.closed_form.gaussian import DOUBLE, GaussianPrior, covariance
 from tests.laws.operators import check_linear_operator, complex_normal, relative
@@ -86,7 +87,7 @@ def test_a_simulated_scan_has_the_noise_of_its_measurement_and_more_spokes_help(
     found = {}
     for spokes in (4, 24):
         coordinates = noncartesian.golden_angle(spokes, measurement.image_shape)
-        observed = noncartesian.simulated(measurement, truth, coordinates, Generator().manual_seed(0))
+        observed = simulated(measurement, truth, coordinates, Generator().manual_seed(0))
         residual = torch.view_as_real(observed.residual(truth))
         assert float(residual.std()) == pytest.approx(float(measurement.noise_std), rel=0.03)
         image = observed_methods.cg_sense(observed, 0.02)

@@ -12,10 +12,10 @@ from ambient_mri.cli import main
 from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.evaluate import evaluate
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.reconstruction import methods
-from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.posterior import KINDS, Posterior, Sampling
 from ambient_mri.sampling.proper import is_proper
 

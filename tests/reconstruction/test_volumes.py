@@ -9,13 +9,14 @@ from torch import Generator, Tensor
 from ambient_mri.data.cohort import subject
 from ambient_mri.data.simulation import Acquisition
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.metrics import psnr
+from ambient_mri.evaluation.volumes import SimulatedVolume, simulated
 from ambient_mri.fourier import fft2c
 from ambient_mri.patterns import PoissonDisc
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import observed, volumes
-from ambient_mri.reconstruction.metrics import psnr
 from ambient_mri.sampling.one_step import one_step
 from tests.laws.operators import complex_normal, relative
 
@@ -24,12 +25,12 @@ ACQUISITION = Acquisition(pattern=PoissonDisc(3, 0.1), coils=4, noise_std=SIGMA)
 
 
 @pytest.fixture(scope="module")
-def scan() -> volumes.SimulatedVolume:
+def scan() -> SimulatedVolume:
     images = subject(0, size=SIZE, slices=SLICES).images
-    return volumes.simulated(images, ACQUISITION, Generator().manual_seed(0))
+    return simulated(images, ACQUISITION, Generator().manual_seed(0))
 
 
-def _psnr(scan: volumes.SimulatedVolume, image: Tensor) -> float:
+def _psnr(scan: SimulatedVolume, image: Tensor) -> float:
     return psnr(scan.truth[:, 0].abs().numpy(), image[:, 0].abs().numpy())
 
 
@@ -43,7 +44,7 @@ def test_the_encoding_is_a_transform_of_coil_images_along_three_axes() -> None:
     assert relative(found, along_z * mask[None, :, :, None]) < 1e-5
 
 
-def test_a_simulated_volume_has_the_noise_and_the_points_asked_for(scan: volumes.SimulatedVolume) -> None:
+def test_a_simulated_volume_has_the_noise_and_the_points_asked_for(scan: SimulatedVolume) -> None:
     residual = scan.observed.residual(scan.truth)
     measured = residual[residual != 0]
     assert float(torch.view_as_real(measured).std()) == pytest.approx(SIGMA, rel=0.03)
@@ -55,7 +56,7 @@ def test_a_simulated_volume_has_the_noise_and_the_points_asked_for(scan: volumes
     assert float((scan.maps.abs().square().sum(1) - 1).abs().max()) < 1e-4
 
 
-def test_a_prior_of_slices_is_ahead_of_what_knows_none(scan: volumes.SimulatedVolume) -> None:
+def test_a_prior_of_slices_is_ahead_of_what_knows_none(scan: SimulatedVolume) -> None:
     bundle = load_bundle(located("brain_flair_64"))
     with torch.inference_mode():
         ours = _psnr(scan, one_step(bundle.prior, scan.observed, consistency=0.03))
@@ -63,12 +64,12 @@ def test_a_prior_of_slices_is_ahead_of_what_knows_none(scan: volumes.SimulatedVo
     assert ours > least_squares + 1
 
 
-def test_total_variation_and_wavelets_reach_a_volume(scan: volumes.SimulatedVolume) -> None:
+def test_total_variation_and_wavelets_reach_a_volume(scan: SimulatedVolume) -> None:
     start = _psnr(scan, observed.cg_sense(scan.observed, 0.1))
     assert _psnr(scan, observed.total_variation(scan.observed, 0.003, iterations=150)) > start
     assert _psnr(scan, observed.l1_wavelet(scan.observed, 0.01, iterations=60)) > start
 
 
-def test_a_mask_of_another_volume_is_refused(scan: volumes.SimulatedVolume) -> None:
+def test_a_mask_of_another_volume_is_refused(scan: SimulatedVolume) -> None:
     with pytest.raises(InputError, match=r"phase encodes for 5 slices of 32 rows.*as \(z, y\)"):
         volumes.encoding(scan.maps, torch.ones(SIZE, SLICES, dtype=torch.bool))

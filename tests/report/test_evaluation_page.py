@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ambient_mri.reconstruction.metrics import Interval
-from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
+from ambient_mri.evaluation.metrics import Interval
+from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
 from ambient_mri.report import evaluation_markdown, evaluation_page, evaluation_text
 from ambient_mri.report.table import COLUMNS, gain_sentence, winners
 from tests.laws.markup import Balance

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 
+import sigpy as sp
+import sigpy.mri
 import torch
+from torch import Generator, Tensor
 
-from ambient_mri.data.simulation import stream
+from ambient_mri.data.simulation import Acquisition, stream
 from ambient_mri.data.slices import magnitude_image
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import Part, parts
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.observed import Scan, evaluate_observed, usual_methods
+from ambient_mri.evaluation.results import Evaluation
+from ambient_mri.measurement import DATA_STD
 from ambient_mri.patterns import PoissonDisc
+from ambient_mri.prior.steps import white
 from ambient_mri.reconstruction import methods, volumes
-from ambient_mri.reconstruction.observed_evaluation import Scan, evaluate_observed, usual_methods
-from ambient_mri.reconstruction.results import Evaluation
+from ambient_mri.sampling.observation import Observation
 
 CALIBRATION = 0.08
 """Share of either phase-encode axis that is measured completely around the centre."""
+
+
+@dataclass(frozen=True)
+class SimulatedVolume:
+    """A scan, its maps `(z, c, y, x)`, and the image behind it `(z, 1, y, x)`, in normalised units."""
+
+    observed: Observation
+    maps: Tensor
+    truth: Tensor
+
+
+def simulated(images: Tensor, acquisition: Acquisition, rng: Generator) -> SimulatedVolume:
+    """SIMULATION ONLY: magnitude images `(z, y, x)` under coils in rings around the volume (`sigpy.mri.birdcage_maps`).
+
+    Parameters
+    ----------
+    acquisition
+        Coils, noise, and the law of the phase encodes (z, y).
+    """
+    truth = (images * (DATA_STD / images.std())).to(torch.complex64)[:, None]
+    slices, rows, columns = (int(n) for n in images.shape)
+    shape = (acquisition.coils, slices, rows, columns)
+    maps = torch.from_numpy(sp.mri.birdcage_maps(shape, dtype="complex64")).transpose(0, 1)
+    mask = acquisition.pattern.draw((slices, rows), rng)
+    samples = volumes.encoding(maps, torch.ones_like(mask)).forward(truth).reshape(shape)
+    y = samples + acquisition.noise_std * white(shape, rng)
+    return SimulatedVolume(volumes.observation(y, maps, mask, acquisition.noise_std), maps, truth)
 
 
 def evaluate_volumes(
@@ -72,7 +106,7 @@ def _scans(spec: DataSpec, part: Part, rate: float, limit: int | None, seed: int
             )  # fmt: skip
         images = torch.stack([magnitude_image(spec, record)[0] for record in records])
         acquisition = spec.simulation(PoissonDisc(rate, CALIBRATION))
-        scan = volumes.simulated(images, acquisition, stream(volume, "three dimensions", seed))
+        scan = simulated(images, acquisition, stream(volume, "three dimensions", seed))
         ids = tuple(record.scan_id for record in records)
         made.append(Scan(scan.observed, scan.maps, scan.truth.abs(), ids, records[0].patient))
     return made

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ambient_mri.data.spec import DataSpec
+from ambient_mri.evaluation.metrics import patient_bootstrap
+from ambient_mri.evaluation.results import Evaluation, Row
+from ambient_mri.evaluation.scoring import Scores
+from ambient_mri.evaluation.tuning import tune
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.reconstruction import observed
-from ambient_mri.reconstruction.metrics import patient_bootstrap
-from ambient_mri.reconstruction.results import Evaluation, Row
-from ambient_mri.reconstruction.scoring import Scores
-from ambient_mri.reconstruction.tuning import tune
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.one_step import one_step
 

@@ -14,13 +14,13 @@ from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans, open_evaluation
 from ambient_mri.data.spec import DataSpec
+from ambient_mri.evaluation.metrics import Interval, patient_bootstrap
+from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
+from ambient_mri.evaluation.scoring import FIGURES, Batch, Scores, batches
+from ambient_mri.evaluation.tuning import tune
 from ambient_mri.patterns import FullySampled, Pattern, Pixels
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods as named
-from ambient_mri.reconstruction.metrics import Interval, patient_bootstrap
-from ambient_mri.reconstruction.results import Evaluation, Example, Gain, Row
-from ambient_mri.reconstruction.scoring import FIGURES, Batch, Scores, batches
-from ambient_mri.reconstruction.tuning import tune
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle

@@ -18,13 +18,13 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import DataSpec, load_spec
+from ambient_mri.evaluation.evaluate import evaluate
+from ambient_mri.evaluation.results import Evaluation, Row
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction import methods as named
-from ambient_mri.reconstruction.evaluate import evaluate
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
 from ambient_mri.reconstruction.posterior import SAMPLES, Sampling
-from ambient_mri.reconstruction.results import Evaluation, Row
 
 MISSING = (0.4, 0.6, 0.8, 0.9)
 ACCELERATIONS = (2.0, 4.0, 6.0, 8.0)

@@ -21,8 +21,8 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.metrics import Interval, patient_bootstrap
 from ambient_mri.operators import Encoding, keep
-from ambient_mri.reconstruction.metrics import Interval, patient_bootstrap
 
 SMALLEST, LARGEST = 1e-2, 1e2
 

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation import chi_squared
+from ambient_mri.evaluation.coverage import Components, conformal_factor, coverage, held_out_samples, joined, pixels
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked, Sense
-from ambient_mri.reconstruction import chi_squared
-from ambient_mri.reconstruction.coverage import Components, conformal_factor, coverage, held_out_samples, joined, pixels
 from tests.closed_form.gaussian import DOUBLE, GaussianPrior, covariance, maps, posterior_matrix
 from tests.laws.expectation import check_mean
 from tests.laws.operators import complex_normal, dense

@@ -5,13 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from torch import Generator, Tensor
+
 from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.simulation import stream
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.observed import Scan, evaluate_observed, usual_methods
+from ambient_mri.evaluation.results import Evaluation
+from ambient_mri.measurement import Measurement
+from ambient_mri.prior.steps import white
 from ambient_mri.reconstruction import methods, noncartesian
-from ambient_mri.reconstruction.observed_evaluation import Scan, evaluate_observed, usual_methods
-from ambient_mri.reconstruction.results import Evaluation
+from ambient_mri.sampling.observation import Observation
+
+
+def simulated(
+    measurement: Measurement, truth: Tensor, coordinates: noncartesian.Coordinates, rng: Generator
+) -> Observation:
+    """SIMULATION ONLY: a slice as a non-Cartesian scan with the maps and the noise of a Cartesian one.
+
+    Parameters
+    ----------
+    measurement, truth
+        Of batch size 1, as `data.dataset.open_evaluation` has them.
+    """
+    assert measurement.sensitivity_maps is not None
+    maps, noise_std = measurement.sensitivity_maps[0], float(measurement.noise_std[0])
+    samples = noncartesian.encoding(maps, coordinates).forward(truth)
+    y = samples + noise_std * white(tuple(samples.shape[1:]), rng)[None]
+    return noncartesian.observation(y, maps, coordinates, noise_std)
 
 
 def evaluate_radial(
@@ -60,7 +82,7 @@ def _scans(spec: DataSpec, split: str, spokes: int, limit: int | None, seed: int
     for i, (measurement, truth) in enumerate(found):
         coordinates = noncartesian.golden_angle(spokes, measurement.image_shape)
         noise = stream(measurement.scan_ids[0], "radial noise", seed)
-        observed = noncartesian.simulated(measurement, truth, coordinates, noise)
+        observed = simulated(measurement, truth, coordinates, noise)
         assert measurement.sensitivity_maps is not None
         made.append(Scan(observed, measurement.sensitivity_maps, truth.abs(), measurement.scan_ids, found.patient(i)))
     return made

@@ -17,13 +17,8 @@ import ambient_mri
 from ambient_mri.data.dataset import Scans, open_evaluation, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement, collate
-from ambient_mri.operators import Masked
-from ambient_mri.prior.bundle import weights_sha256
-from ambient_mri.prior.steps import stream
-from ambient_mri.reconstruction import chi_squared, methods
-from ambient_mri.reconstruction.calibration import Calibration
-from ambient_mri.reconstruction.coverage import (
+from ambient_mri.evaluation import chi_squared
+from ambient_mri.evaluation.coverage import (
     Components,
     Patients,
     conformal_factor,
@@ -32,9 +27,15 @@ from ambient_mri.reconstruction.coverage import (
     joined,
     pixels,
 )
-from ambient_mri.reconstruction.metrics import Interval
+from ambient_mri.evaluation.metrics import Interval
+from ambient_mri.evaluation.scoring import batches
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
+from ambient_mri.prior.bundle import weights_sha256
+from ambient_mri.prior.steps import stream
+from ambient_mri.reconstruction import methods
+from ambient_mri.reconstruction.calibration import Calibration
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
-from ambient_mri.reconstruction.scoring import batches
 
 LEVEL = 0.9
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

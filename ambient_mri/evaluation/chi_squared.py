@@ -15,9 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.coverage import Components
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import keep
-from ambient_mri.reconstruction.coverage import Components
 
 PROBE = 0.1
 """Size of the probe of p in units of σ_y: small beside what moves the image, large beside rounding."""

@@ -11,10 +11,11 @@ import torch
 
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation import evaluate as module
+from ambient_mri.evaluation import scoring
+from ambient_mri.evaluation.evaluate import Evaluation, evaluate
 from ambient_mri.measurement import Measurement
-from ambient_mri.reconstruction import evaluate as module
-from ambient_mri.reconstruction import methods, scoring
-from ambient_mri.reconstruction.evaluate import Evaluation, evaluate
+from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.posterior import Sampling
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ambient_mri.data.dataset import EvaluationScans
+from ambient_mri.evaluation.metrics import Volume, nmse, psnr, ssim
 from ambient_mri.measurement import Measurement, collate
-from ambient_mri.reconstruction.metrics import Volume, nmse, psnr, ssim
 
 BATCH = 16
 FIGURES: dict[str, Callable[[Volume, Volume], float]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ambient_mri.errors import InputError
-from ambient_mri.reconstruction.metrics import Interval
+from ambient_mri.evaluation.metrics import Interval
 
 
 @dataclass(frozen=True)

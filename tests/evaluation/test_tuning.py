@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ambient_mri.reconstruction.tuning import HIGHEST, LOWEST, tune
+from ambient_mri.evaluation.tuning import HIGHEST, LOWEST, tune
 
 
 @pytest.mark.parametrize("best", [3e-6, 0.004, 0.05, 17.0])

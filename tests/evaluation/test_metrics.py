@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ambient_mri.reconstruction.metrics import nmse, patient_bootstrap, psnr, ssim
+from ambient_mri.evaluation.metrics import nmse, patient_bootstrap, psnr, ssim
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.random((3, 17, 12)).astype("f4") * np.array([1.0, 2.0, 0.5], "f4")[:, None, None]
