@@ -243,10 +243,11 @@ def test_json_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_choices_are_those_of_the_library() -> None:
     from ambient_mri.prior.network import PRESETS
     from ambient_mri.reconstruction import posterior
-    from ambient_mri.reconstruction.methods import METHODS, POSTERIOR
+    from ambient_mri.reconstruction.methods import ITERATED, METHODS, POSTERIOR
     from ambient_mri.reconstruction.outputs import FORMATS
 
     assert set(arguments.METHODS) == set(METHODS)
+    assert arguments.ITERATED == ITERATED
     assert arguments.POSTERIOR == POSTERIOR == posterior.METHODS
     assert set(arguments.FORMATS) == set(FORMATS)
     assert set(training.PRESETS) == set(PRESETS)

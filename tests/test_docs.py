@@ -21,7 +21,7 @@ from types import ModuleType
 import pytest
 
 from ambient_mri.cli import main, parser
-from ambient_mri.cli.arguments import METHODS, POSTERIOR
+from ambient_mri.cli.arguments import ITERATED, METHODS, POSTERIOR
 from ambient_mri.cli.reference import arguments, every_command
 from ambient_mri.cli.training import TRAINING_METHODS
 from ambient_mri.reconstruction.posterior import KINDS, SAMPLES
@@ -123,7 +123,7 @@ def test_the_page_of_methods_names_every_method() -> None:
     page = (ROOT / "docs" / "which_method.md").read_text("utf-8")
     rows = set(re.findall(r"^\| `([\w-]+)` \|", page, re.M))
     compared = set(TRAINING_METHODS) - {"ambient", "naive", "unweighted"}  # what the text below the tables says
-    assert rows == {*METHODS, *POSTERIOR, *compared}
+    assert rows == {*METHODS, *ITERATED, *POSTERIOR, *compared}
     costs = dict(re.findall(r"^\| `([\w-]+)` \|[^|]+\|[^|]+\| (\d+)", page, re.M))
     assert {name: int(costs[name]) for name in KINDS} == {name: kind.nfe * SAMPLES for name, kind in KINDS.items()}
 

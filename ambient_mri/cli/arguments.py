@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
+ITERATED = ("plug-and-play",)
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 BUNDLE = "a folder, or a name from `ambient-mri models list`"
 SPEC = "a name from `ambient-mri data list`, or a YAML file"
@@ -97,8 +98,8 @@ def accelerations(text: str) -> tuple[float, ...]:
 def method_names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in METHODS + POSTERIOR:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(METHODS + POSTERIOR)}")
+        if name not in (every := METHODS + ITERATED + POSTERIOR):
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(every)}")
     return names
 
 

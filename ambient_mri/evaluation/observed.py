@@ -15,11 +15,13 @@ from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Row
 from ambient_mri.evaluation.scoring import Scores
 from ambient_mri.evaluation.tuning import tune
+from ambient_mri.operators import Sense
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.reconstruction import observed
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.one_step import one_step
+from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def usual_methods(prior: Prior) -> dict[str, Method]:
     return {
         "one-step": Method(lambda scan, strength: one_step(prior, scan.observed, consistency=strength), 0.01, 1),
         "plug-and-play": Method(
-            lambda scan, strength: observed.plug_and_play(prior, scan.observed, scan.maps, strength), 1.0, 8
+            lambda scan, strength: plug_and_play(prior, scan.observed, Sense(scan.maps), consistency=strength),
+            1.0,
+            1 + STEPS,
         ),
         "cg-sense": Method(lambda scan, strength: observed.cg_sense(scan.observed, strength), 0.01),
         "l1-wavelet": Method(lambda scan, strength: observed.l1_wavelet(scan.observed, strength), 0.01),

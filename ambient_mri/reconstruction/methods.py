@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic")
+ITERATED = ("plug-and-play",)
+"""One image by several evaluations of the network: only where asked for."""
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 """The mean of posterior samples: slower, and only where asked for."""
 
@@ -26,6 +28,7 @@ TYPICAL = {
     "dps": 0.5,
     "one-step": 0.01,
     "one-step-tv": 0.002,
+    "plug-and-play": 1.0,
     "cg-sense": 0.01,
     "l1-wavelet": 0.003,
     "tv": 0.003,
@@ -33,7 +36,7 @@ TYPICAL = {
 """Where tuning starts: strengths for a noise of about 1 % of the image's peak."""
 
 Reconstruct = Callable[[Measurement, float | None], Tensor]
-"""(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
+"""(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step and plug-and-play, else `default_strength`."""
 
 
 def default_methods(bundle: Bundle | None) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ def has_strength(method: str) -> bool:
 
 def needs_network(method: str) -> bool:
     """Whether the method uses a trained model; the others are classical."""
-    return method in ("one-step", "one-step-tv", *POSTERIOR)
+    return method in ("one-step", "one-step-tv", *ITERATED, *POSTERIOR)
 
 
 def fills_in(method: str) -> bool:
@@ -72,6 +75,10 @@ def fills_in(method: str) -> bool:
 
 def evaluations(method: str, run: Reconstruct) -> int:
     """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
+    from ambient_mri.sampling.plug_and_play import STEPS
+
+    if method in ITERATED:
+        return 1 + STEPS
     drawn: int = getattr(run, "evaluations", int(needs_network(method)))
     return drawn
 
@@ -107,14 +114,17 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
     InputError
         If there is no such method, no bundle where one is needed, or its model is of another kind.
     """
-    if method not in METHODS + POSTERIOR:
-        raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(METHODS + POSTERIOR)}")
+    every = METHODS + ITERATED + POSTERIOR
+    if method not in every:
+        raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(every)}")
     if method in POSTERIOR:
         return _posterior(method, bundle, sampling)
     if method == "one-step":
         return _one_step(bundle)
     if method == "one-step-tv":
         return _one_step_tv(bundle)
+    if method == "plug-and-play":
+        return _plug_and_play(bundle)
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         return _classical(method, measurement.to("cpu"), strength).to(measurement.y.device)
@@ -134,6 +144,23 @@ def _one_step(bundle: Bundle | None) -> Reconstruct:
         with torch.inference_mode():
             image: Tensor = one_step(prior, measurement, consistency=default if strength is None else strength)
         return image
+
+    return run
+
+
+def _plug_and_play(bundle: Bundle | None) -> Reconstruct:
+    from ambient_mri.sampling.observation import Observation
+    from ambient_mri.sampling.plug_and_play import plug_and_play
+    from ambient_mri.sampling.proper import ambient_network
+
+    if bundle is None:
+        raise InputError("plug-and-play needs a trained bundle", remedy="Give one, or choose a classical method")
+    prior, default = ambient_network(bundle), bundle.card.consistency
+
+    def run(measurement: Measurement, strength: float | None) -> Tensor:
+        lam = default if strength is None else strength
+        with torch.inference_mode():
+            return plug_and_play(prior, Observation.of(measurement), measurement.encoding(), consistency=lam)
 
     return run
 

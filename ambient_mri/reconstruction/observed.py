@@ -1,16 +1,14 @@
-"""Methods for a slice or volume through any sigpy operator: an `Observation` of `noncartesian`, `volumes`, or your own.
+"""Classical methods for a slice or volume through any sigpy operator: an `Observation` of `noncartesian`, `volumes`, or your own.
 
-`sampling.one_step.one_step` takes the same, and `dds` and `mmps` with a proper prior.
+`one_step` and `plug_and_play` of `sampling` take the same, and `dds` and `mmps` with a proper prior.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ambient_mri.operators import Masked, Sense, SigpyEncoding
-from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
+from ambient_mri.operators import SigpyEncoding
 from ambient_mri.reconstruction.classical import WAVELET, tv_fit, tv_iterations, wavelet_fit, wavelet_iterations
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.solvers import conjugate_gradients
@@ -19,36 +17,6 @@ from ambient_mri.solvers import conjugate_gradients
 def cg_sense(observed: Observation, strength: float) -> Tensor:
     """argmin ‖Ax − y‖² + λ‖x‖² (Pruessmann et al. 2001), `(b, 1, y, x)`."""
     return conjugate_gradients(observed.A, observed.A.adjoint(observed.y), torch.tensor(strength), max_iterations=200)
-
-
-def plug_and_play(
-    prior: Prior, observed: Observation, maps: Tensor, strength: float, *, steps: int = 8, highest: float = 0.15
-) -> Tensor:
-    """x ← argmin ‖Ax − y‖² + (c σ_y²/σ²) ‖x − h(x, σ)‖² for falling σ (Zhang et al. 2021, DPIR), from CG-SENSE.
-
-    The network is asked with the whole grid shown, at the noise level that is left in x. It denoises a whole image, on
-    which an ambient one was not trained; a refined one was.
-
-    Parameters
-    ----------
-    maps
-        `(b, c, y, x)` of the slice, or of the slices of a volume.
-    strength
-        c: more leans on the prior.
-    steps
-        Network evaluations.
-    highest
-        First σ, about the error of the first image; the last is twice σ_y.
-    """
-    whole = Masked(Sense(maps), torch.ones(1, 1, 1, observed.shape[1], dtype=torch.bool))
-    last = min(max(2 * float(observed.noise_std[0]), LOWEST_SIGMA), highest)
-    x = cg_sense(observed, 0.02)
-    for sigma in np.geomspace(highest, last, steps).tolist():
-        expected = prior.denoise(x, torch.full((len(x),), sigma), whole)
-        lam = strength * observed.variance / sigma**2
-        right = observed.A.adjoint(observed.residual(expected))
-        x = expected + conjugate_gradients(observed.A, right, lam, tolerance=1e-2, max_iterations=15)
-    return x
 
 
 def l1_wavelet(

@@ -20,6 +20,7 @@ from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.reconstruction import noncartesian
 from ambient_mri.reconstruction import observed as observed_methods
 from ambient_mri.sampling.one_step import one_step
+from ambient_mri.sampling.plug_and_play import plug_and_play
 from tests.closed_form.gaussian import DOUBLE, GaussianPrior, covariance
 from tests.laws.operators import check_linear_operator, complex_normal, relative
 
@@ -102,7 +103,7 @@ def test_plug_and_play_improves_on_where_it_starts() -> None:
     x = (torch.linalg.cholesky(cov) @ complex_normal(99, rng=rng, dtype=DOUBLE)).reshape(1, 1, *SHAPE)
     y = noncartesian.encoding(MAPS, spokes).forward(x.to(torch.complex64))
     observed = noncartesian.observation(y + sigma * complex_normal(*y.shape, rng=rng), MAPS, spokes, sigma)
-    found = observed_methods.plug_and_play(GaussianPrior(cov), observed, MAPS[None], 1.0)
+    found = plug_and_play(GaussianPrior(cov), observed, Sense(MAPS[None]))
     assert relative(found, x) < 0.9 * relative(observed_methods.cg_sense(observed, 0.02), x)
     told = mask_channel(observed.A, found)
     assert told.unique().tolist() == pytest.approx([1 / noncartesian.acceleration(spokes, SHAPE) - 0.5])

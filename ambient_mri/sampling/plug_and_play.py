@@ -1,0 +1,55 @@
+"""Plug-and-play: the one-step image, then denoising and data consistency in turns (Zhang et al. 2021, DPIR).
+
+One step knows the aliasing of masks like those of the training. Here the network is asked about whole images, and the
+aliasing is left to the data: better where the mask is of another kind than any of the training (points for lines, both
+phase encodes of a volume, spokes), worse where it is not. An ambient network was not trained on whole images; it does
+well all the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ambient_mri.operators import Encoding, Masked
+from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
+from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.one_step import one_step
+from ambient_mri.solvers import conjugate_gradients
+
+HIGHEST, STEPS = 0.07, 8
+"""The first σ is about the error of the one-step image, the last twice σ_y."""
+COUPLING = 0.5
+"""How much a turn leans on the network, over what σ and σ_y say; .3 to 1 are alike within .2 dB."""
+TOLERANCE, MAX_ITERATIONS = 1e-2, 15
+
+
+def plug_and_play(prior: Prior, observed: Observation, whole: Encoding, *, consistency: float | None = None) -> Tensor:
+    """argmin ‖Ax − y‖² + λ‖x − h(x_σ, σ)‖² `(b, 1, y, x)`, σ falling, x_σ the image of the turn before.
+
+    Nine network evaluations.
+
+    Parameters
+    ----------
+    whole
+        E through which whole images are shown: that of the scan; for an operator of one's own `Sense` of its maps.
+    consistency
+        λ of the last solve. None: the network's last image as it is.
+    """
+    A = observed.A
+    x = one_step(prior, observed)
+    everything = Masked(whole, torch.ones(1, 1, 1, observed.shape[1], dtype=torch.bool, device=x.device))
+    last = min(max(2 * float(observed.noise_std.mean()), LOWEST_SIGMA), HIGHEST)
+
+    def consistent(image: Tensor, lam: Tensor, tolerance: float, most: int) -> Tensor:
+        right = A.adjoint(observed.residual(image))
+        return image + conjugate_gradients(A, right, lam, tolerance=tolerance, max_iterations=most)
+
+    for sigma in np.geomspace(HIGHEST, last, STEPS - 1).tolist():
+        expected = prior.denoise(x, torch.full((len(x),), sigma, device=x.device), everything)
+        x = consistent(expected, COUPLING * observed.variance / sigma**2, TOLERANCE, MAX_ITERATIONS)
+    expected = prior.denoise(x, torch.full((len(x),), last, device=x.device), everything)
+    if consistency is None:
+        return expected
+    return consistent(expected, torch.full((len(observed), 1, 1, 1), consistency, device=x.device), 1e-5, 100)
