@@ -93,8 +93,8 @@ def reconstruct(
     files
         fastMRI, MRD, BART, DICOM or NIfTI files, and folders of DICOM.
     method
-        "one-step", "one-step-tv", "plug-and-play", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic", or a posterior sampler
-        of `methods.POSTERIOR`: then the images are means, and standard deviations are written beside those of k-space.
+        Of `methods.METHODS`, `methods.ITERATED`, or a posterior sampler of `methods.POSTERIOR`: then the images are
+        means, and standard deviations are written beside those of k-space.
     strength
         Of the method; None: the bundle's for one-step, for classical ones `methods.default_strength` of the noise.
     sampling

@@ -15,6 +15,7 @@ from ambient_mri.reconstruction import classical
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
+    from ambient_mri.prior.preconditioning import Prior
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic")
@@ -36,7 +37,7 @@ TYPICAL = {
 """Where tuning starts: strengths for a noise of about 1 % of the image's peak."""
 
 Reconstruct = Callable[[Measurement, float | None], Tensor]
-"""(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step and plug-and-play, else `default_strength`."""
+"""(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
 
 
 def default_methods(bundle: Bundle | None) -> tuple[str, ...]:
@@ -132,13 +133,19 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
     return run
 
 
-def _one_step(bundle: Bundle | None) -> Reconstruct:
-    from ambient_mri.sampling.one_step import one_step
+def _ambient(method: str, bundle: Bundle | None) -> tuple[Prior, float]:
+    """A network that can be asked about masks, and the λ of its card."""
     from ambient_mri.sampling.proper import ambient_network
 
     if bundle is None:
-        raise InputError("one-step needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior, default = ambient_network(bundle), bundle.card.consistency
+        raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
+    return ambient_network(bundle), bundle.card.consistency
+
+
+def _one_step(bundle: Bundle | None) -> Reconstruct:
+    from ambient_mri.sampling.one_step import one_step
+
+    prior, default = _ambient("one-step", bundle)
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         with torch.inference_mode():
@@ -151,11 +158,8 @@ def _one_step(bundle: Bundle | None) -> Reconstruct:
 def _plug_and_play(bundle: Bundle | None) -> Reconstruct:
     from ambient_mri.sampling.observation import Observation
     from ambient_mri.sampling.plug_and_play import plug_and_play
-    from ambient_mri.sampling.proper import ambient_network
 
-    if bundle is None:
-        raise InputError("plug-and-play needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior, default = ambient_network(bundle), bundle.card.consistency
+    prior, default = _ambient("plug-and-play", bundle)
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         lam = default if strength is None else strength
@@ -175,11 +179,7 @@ def _posterior(method: str, bundle: Bundle | None, sampling: Sampling | None) ->
 
 def _one_step_tv(bundle: Bundle | None) -> Reconstruct:
     """One evaluation; then the solve that also asks for edges, with the model card's weight of the network's image."""
-    from ambient_mri.sampling.proper import ambient_network
-
-    if bundle is None:
-        raise InputError("one-step-tv needs a trained bundle", remedy="Give one, or choose a classical method")
-    prior, consistency = ambient_network(bundle), bundle.card.consistency
+    prior, consistency = _ambient("one-step-tv", bundle)
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         from ambient_mri.sampling.one_step import one_step

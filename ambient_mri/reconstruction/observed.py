@@ -1,4 +1,4 @@
-"""Classical methods for a slice or volume through any sigpy operator: an `Observation` of `noncartesian`, `volumes`, or your own.
+"""Classical methods through any sigpy operator: for an `Observation` of `noncartesian`, of `volumes`, or your own.
 
 `one_step` and `plug_and_play` of `sampling` take the same, and `dds` and `mmps` with a proper prior.
 """

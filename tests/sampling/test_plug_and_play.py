@@ -1,0 +1,70 @@
+"""Plug-and-play: for masks that the network never met, and consistent with what was measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ambient_mri.data.dataset import open_evaluation
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
+from ambient_mri.evaluation.metrics import psnr
+from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked
+from ambient_mri.patterns import Pattern, PoissonDisc, RandomLines
+from ambient_mri.prior.bundle import Bundle, load_bundle
+from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.shipped import located
+from ambient_mri.reconstruction.methods import evaluations, reconstruction
+from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
+
+SLICES = 4
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(located("brain_flair_64"))
+
+
+def _scans(pattern: Pattern) -> tuple[Measurement, Tensor]:
+    scans = open_evaluation(load_spec("brain_demo"), "test", pattern=pattern, limit=SLICES)
+    measured, truths = zip(*scans, strict=True)
+    return collate(measured), torch.cat(truths).abs()
+
+
+def _psnr(image: Tensor, truth: Tensor) -> float:
+    return sum(psnr(truth[i].numpy(), image[i].abs().numpy()) for i in range(SLICES)) / SLICES
+
+
+@pytest.mark.parametrize(("pattern", "wins"), [(PoissonDisc(4, 0.08), True), (RandomLines(4, 0.08), False)])
+def test_it_is_for_masks_of_another_kind(pattern: Pattern, wins: bool, bundle: Bundle) -> None:
+    """The model has seen lines only."""
+    scan, truth = _scans(pattern)
+    one, turns = (_psnr(reconstruction(name, bundle)(scan, None), truth) for name in ("one-step", "plug-and-play"))
+    assert (turns > one + 1) is wins
+
+
+class Counted(AmbientPrior):
+    calls = 0
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        type(self).calls += 1
+        return super().denoise(x_in, sigma, given)
+
+
+def test_evaluations_and_the_last_solve(bundle: Bundle) -> None:
+    scan, _ = _scans(PoissonDisc(4, 0.08))
+    observed, prior = Observation.of(scan), Counted(bundle.prior.network)
+    with torch.inference_mode():
+        image = plug_and_play(prior, observed, scan.encoding())
+        close, loose = (plug_and_play(prior, observed, scan.encoding(), consistency=lam) for lam in (0.01, 1e4))
+    assert Counted.calls == 3 * (1 + STEPS) == 3 * evaluations("plug-and-play", reconstruction("plug-and-play", bundle))
+    assert float((loose - image).norm() / image.norm()) < 1e-3
+    assert float(observed.residual(close).norm()) < 0.8 * float(observed.residual(image).norm())
+
+
+def test_without_a_model() -> None:
+    with pytest.raises(InputError, match="plug-and-play needs a trained bundle"):
+        reconstruction("plug-and-play", None)
