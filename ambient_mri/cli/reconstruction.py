@@ -52,8 +52,8 @@ def add(commands: Commands) -> None:
     add.add_argument("--max-memory", type=memory, metavar="SIZE", help="that the job may hold, such as 4G")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
-    every = METHODS + ITERATED + POSTERIOR
-    add.add_argument("--method", choices=every, default="one-step", help="default: %(default)s")
+    known = METHODS + ITERATED + POSTERIOR
+    add.add_argument("--method", choices=known, default="one-step", help="default: %(default)s")
     add.add_argument("--strength", type=positive, metavar="S", help="default: the bundle's, or from the noise")
     samples(add)
     common(add)

@@ -15,7 +15,6 @@ from ambient_mri.reconstruction import classical
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
-    from ambient_mri.prior.preconditioning import Prior
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic")
@@ -118,34 +117,29 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
     every = METHODS + ITERATED + POSTERIOR
     if method not in every:
         raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(every)}")
-    if method in POSTERIOR:
-        return _posterior(method, bundle, sampling)
-    if method == "one-step":
-        return _one_step(bundle)
-    if method == "one-step-tv":
-        return _one_step_tv(bundle)
-    if method == "plug-and-play":
-        return _plug_and_play(bundle)
-
-    def run(measurement: Measurement, strength: float | None) -> Tensor:
-        return _classical(method, measurement.to("cpu"), strength).to(measurement.y.device)
-
-    return run
-
-
-def _ambient(method: str, bundle: Bundle | None) -> tuple[Prior, float]:
-    """A network that can be asked about masks, and the λ of its card."""
-    from ambient_mri.sampling.proper import ambient_network
-
+    if not needs_network(method):
+        return lambda measurement, strength: _classical(method, measurement.to("cpu"), strength).to(
+            measurement.y.device
+        )
     if bundle is None:
         raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
-    return ambient_network(bundle), bundle.card.consistency
+    match method:
+        case "one-step":
+            return _one_step(bundle)
+        case "one-step-tv":
+            return _one_step_tv(bundle)
+        case "plug-and-play":
+            return _plug_and_play(bundle)
+    from ambient_mri.reconstruction.posterior import Posterior, Sampling
+
+    return Posterior(method, bundle, sampling or Sampling())
 
 
-def _one_step(bundle: Bundle | None) -> Reconstruct:
+def _one_step(bundle: Bundle) -> Reconstruct:
     from ambient_mri.sampling.one_step import one_step
+    from ambient_mri.sampling.proper import ambient_network
 
-    prior, default = _ambient("one-step", bundle)
+    prior, default = ambient_network(bundle), bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         with torch.inference_mode():
@@ -155,11 +149,13 @@ def _one_step(bundle: Bundle | None) -> Reconstruct:
     return run
 
 
-def _plug_and_play(bundle: Bundle | None) -> Reconstruct:
+def _plug_and_play(bundle: Bundle) -> Reconstruct:
     from ambient_mri.sampling.observation import Observation
     from ambient_mri.sampling.plug_and_play import plug_and_play
+    from ambient_mri.sampling.proper import ambient_network, require_all_levels
 
-    prior, default = _ambient("plug-and-play", bundle)
+    require_all_levels(bundle, "plug-and-play")
+    prior, default = ambient_network(bundle), bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         lam = default if strength is None else strength
@@ -169,17 +165,11 @@ def _plug_and_play(bundle: Bundle | None) -> Reconstruct:
     return run
 
 
-def _posterior(method: str, bundle: Bundle | None, sampling: Sampling | None) -> Reconstruct:
-    from ambient_mri.reconstruction.posterior import Posterior, Sampling
-
-    if bundle is None:
-        raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
-    return Posterior(method, bundle, sampling or Sampling())
-
-
-def _one_step_tv(bundle: Bundle | None) -> Reconstruct:
+def _one_step_tv(bundle: Bundle) -> Reconstruct:
     """One evaluation; then the solve that also asks for edges, with the model card's weight of the network's image."""
-    prior, consistency = _ambient("one-step-tv", bundle)
+    from ambient_mri.sampling.proper import ambient_network
+
+    prior, consistency = ambient_network(bundle), bundle.card.consistency
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         from ambient_mri.sampling.one_step import one_step

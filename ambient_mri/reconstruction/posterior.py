@@ -15,7 +15,7 @@ from ambient_mri.sampling.annealing import affordable, schedule
 from ambient_mri.sampling.ensemble import Ensemble, Sampler, ensemble
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import SIGMA_MAX
-from ambient_mri.sampling.proper import Ambient, ambient_network, proper_prior
+from ambient_mri.sampling.proper import Ambient, ambient_network, proper_prior, require_all_levels
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
@@ -104,11 +104,7 @@ class Posterior:
 
     def __init__(self, method: str, bundle: Bundle, sampling: Sampling) -> None:
         kind = KINDS[method]
-        if bundle.card.method == "ssdu":
-            raise InputError(
-                f"{method} asks for all noise levels, and a model trained with the method ssdu knows only σ_y",
-                where=str(bundle.path), remedy="Use one-step, or a model trained with --method ambient",
-            )  # fmt: skip
+        require_all_levels(bundle, method)
         self.method, self.kind, self.sampling = method, kind, sampling
         self.prior: object
         if kind.ambient:

@@ -118,6 +118,21 @@ def ambient_network(bundle: Bundle) -> Prior:
     return bundle.prior
 
 
+def require_all_levels(bundle: Bundle, method: str) -> None:
+    """Nothing, where the network knows more noise levels than that of its scans.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if bundle.card.method == "ssdu":
+        raise InputError(
+            f"{method} asks for all noise levels, and a model trained with the method ssdu knows only σ_y",
+            where=str(bundle.path), remedy="Use one-step, or a model trained with --method ambient",
+        )  # fmt: skip
+
+
 def require_proper(prior: object, sampler: str) -> Proper:
     """`prior` itself where it is proper.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,6 +65,12 @@ def test_evaluations_and_the_last_solve(bundle: Bundle) -> None:
     assert Counted.calls == 3 * (1 + STEPS) == 3 * evaluations("plug-and-play", reconstruction("plug-and-play", bundle))
     assert float((loose - image).norm() / image.norm()) < 1e-3
     assert float(observed.residual(close).norm()) < 0.8 * float(observed.residual(image).norm())
+
+
+def test_a_model_that_knows_one_noise_level_is_refused(bundle: Bundle) -> None:
+    unrolled = replace(bundle, card=bundle.card.model_copy(update={"method": "ssdu"}))
+    with pytest.raises(InputError, match="plug-and-play asks for all noise levels"):
+        reconstruction("plug-and-play", unrolled)
 
 
 def test_without_a_model() -> None:
