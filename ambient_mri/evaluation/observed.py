@@ -23,6 +23,9 @@ from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.one_step import one_step
 from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
 
+HIGHEST = 0.15
+"""Where plug-and-play starts: one step errs more through operators that the network never met."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -59,7 +62,9 @@ def usual_methods(prior: Prior) -> dict[str, Method]:
     return {
         "one-step": Method(lambda scan, strength: one_step(prior, scan.observed, consistency=strength), 0.01, 1),
         "plug-and-play": Method(
-            lambda scan, strength: plug_and_play(prior, scan.observed, Sense(scan.maps), consistency=strength),
+            lambda scan, strength: plug_and_play(
+                prior, scan.observed, Sense(scan.maps), consistency=strength, highest=HIGHEST
+            ),
             1.0,
             1 + STEPS,
         ),
