@@ -63,9 +63,9 @@ def usual_methods(prior: Prior) -> dict[str, Method]:
         "one-step": Method(lambda scan, strength: one_step(prior, scan.observed, consistency=strength), 0.01, 1),
         "plug-and-play": Method(
             lambda scan, strength: plug_and_play(
-                prior, scan.observed, Sense(scan.maps), consistency=strength, highest=HIGHEST
+                prior, scan.observed, Sense(scan.maps), strength=strength, highest=HIGHEST
             ),
-            1.0,
+            0.3,
             1 + STEPS,
         ),
         "cg-sense": Method(lambda scan, strength: observed.cg_sense(scan.observed, strength), 0.01),

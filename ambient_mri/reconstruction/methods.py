@@ -28,7 +28,7 @@ TYPICAL = {
     "dps": 0.5,
     "one-step": 0.01,
     "one-step-tv": 0.002,
-    "plug-and-play": 1.0,
+    "plug-and-play": 0.5,
     "cg-sense": 0.01,
     "l1-wavelet": 0.003,
     "tv": 0.003,
@@ -151,16 +151,16 @@ def _one_step(bundle: Bundle) -> Reconstruct:
 
 def _plug_and_play(bundle: Bundle) -> Reconstruct:
     from ambient_mri.sampling.observation import Observation
-    from ambient_mri.sampling.plug_and_play import plug_and_play
+    from ambient_mri.sampling.plug_and_play import STRENGTH, plug_and_play
     from ambient_mri.sampling.proper import ambient_network, require_all_levels
 
     require_all_levels(bundle, "plug-and-play")
-    prior, default = ambient_network(bundle), bundle.card.consistency
+    prior = ambient_network(bundle)
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
-        lam = default if strength is None else strength
+        chosen = STRENGTH if strength is None else strength
         with torch.inference_mode():
-            return plug_and_play(prior, Observation.of(measurement), measurement.encoding(), consistency=lam)
+            return plug_and_play(prior, Observation.of(measurement), measurement.encoding(), strength=chosen)
 
     return run
 

@@ -20,15 +20,17 @@ from ambient_mri.solvers import conjugate_gradients
 
 HIGHEST, STEPS = 0.07, 8
 """The first σ, and how many there are down to 2σ_y. Points at R = 4 and 8: .1 and .15 are .1 to .3 dB behind."""
-COUPLING = 0.5
-"""How much a turn leans on the network, over what σ and σ_y say; .3 to 1 are alike within .2 dB."""
+STRENGTH = 0.5
+"""Points at R = 4 and 8; less where the network is worth less: .1 to .3 for volumes."""
+LAST_LAMBDA = 1.0
+"""Squared noise over squared error of the last image."""
 TOLERANCE, MAX_ITERATIONS = 1e-2, 15
 
 
 def plug_and_play(
-    prior: Prior, observed: Observation, whole: Encoding, *, consistency: float | None = None, highest: float = HIGHEST
+    prior: Prior, observed: Observation, whole: Encoding, *, strength: float = STRENGTH, highest: float = HIGHEST
 ) -> Tensor:
-    """argmin ‖Ax − y‖² + λ‖x − h(x_σ, σ)‖² `(b, 1, y, x)`, σ falling, x_σ the image of the turn before.
+    """x ← argmin ‖Ax − y‖² + c (σ_y/σ)² ‖x − h(x, σ)‖² for falling σ, `(b, 1, y, x)`; the last solve with λ = 1.
 
     Nine network evaluations.
 
@@ -36,8 +38,8 @@ def plug_and_play(
     ----------
     whole
         E through which whole images are shown: that of the scan; for an operator of one's own `Sense` of its maps.
-    consistency
-        λ of the last solve. None: the network's last image as it is.
+    strength
+        c: more leans on the network.
     highest
         The first σ: about the error of the one-step image.
     """
@@ -52,8 +54,6 @@ def plug_and_play(
 
     for sigma in np.geomspace(highest, last, STEPS - 1).tolist():
         expected = prior.denoise(x, torch.full((len(x),), sigma, device=x.device), everything)
-        x = consistent(expected, COUPLING * observed.variance / sigma**2, TOLERANCE, MAX_ITERATIONS)
+        x = consistent(expected, strength * observed.variance / sigma**2, TOLERANCE, MAX_ITERATIONS)
     expected = prior.denoise(x, torch.full((len(x),), last, device=x.device), everything)
-    if consistency is None:
-        return expected
-    return consistent(expected, torch.full((len(observed), 1, 1, 1), consistency, device=x.device), 1e-5, 100)
+    return consistent(expected, torch.full((len(observed), 1, 1, 1), LAST_LAMBDA, device=x.device), 1e-5, 100)
