@@ -15,6 +15,8 @@ from ambient_mri.evaluation import evaluate as module
 from ambient_mri.evaluation import scoring
 from ambient_mri.evaluation.evaluate import Evaluation, evaluate
 from ambient_mri.measurement import Measurement
+from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.posterior import Sampling
 
@@ -106,7 +108,8 @@ def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pyt
         return run
 
     monkeypatch.setattr(methods, "_one_step", fake)
-    monkeypatch.setattr(methods, "load", lambda path, device, domain: None)
+    model = load_bundle(located("brain_flair_64"))
+    monkeypatch.setattr(methods, "load", lambda path, device, domain: model)
     spec = _small()
     found = evaluate(None, spec, accelerations=(4.0,), methods=("one-step", "tv", "cg-sense"), limit=6, tuning_slices=4)
     gain = found.gains[0]
