@@ -8,7 +8,6 @@ well all the same.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,14 +45,17 @@ def plug_and_play(
     A = observed.A
     x = one_step(prior, observed)
     everything = Masked(whole, torch.ones(1, 1, 1, observed.shape[1], dtype=torch.bool, device=x.device))
-    last = min(max(2 * float(observed.noise_std.mean()), LOWEST_SIGMA), highest)
+    last = (2 * observed.noise_std).clamp(LOWEST_SIGMA, highest)
+
+    def denoised(image: Tensor, sigma: Tensor) -> Tensor:
+        return prior.denoise(image, sigma.expand(len(image)), everything)
 
     def consistent(image: Tensor, lam: Tensor, tolerance: float, most: int) -> Tensor:
         right = A.adjoint(observed.residual(image))
         return image + conjugate_gradients(A, right, lam, tolerance=tolerance, max_iterations=most)
 
-    for sigma in np.geomspace(highest, last, STEPS - 1).tolist():
-        expected = prior.denoise(x, torch.full((len(x),), sigma, device=x.device), everything)
-        x = consistent(expected, strength * observed.variance / sigma**2, TOLERANCE, MAX_ITERATIONS)
-    expected = prior.denoise(x, torch.full((len(x),), last, device=x.device), everything)
-    return consistent(expected, torch.full((len(observed), 1, 1, 1), LAST_LAMBDA, device=x.device), 1e-5, 100)
+    for turn in range(STEPS - 1):
+        sigma = highest * (last / highest) ** (turn / (STEPS - 2))  # of each image
+        lam = strength * observed.variance / sigma.square()[:, None, None, None]
+        x = consistent(denoised(x, sigma), lam, TOLERANCE, MAX_ITERATIONS)
+    return consistent(denoised(x, last), torch.full_like(lam, LAST_LAMBDA), 1e-5, 100)

@@ -21,6 +21,7 @@ from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.methods import evaluations, reconstruction
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
+from tests.laws.operators import relative
 
 SLICES = 4
 
@@ -68,6 +69,15 @@ def test_evaluations_and_strength(bundle: Bundle) -> None:
     assert Counted.calls == 3 * (1 + STEPS) == 3 * evaluations("plug-and-play", reconstruction("plug-and-play", bundle))
     assert residuals == sorted(residuals)
     assert residuals[2] > 1.2 * residuals[0]
+
+
+def test_the_batch_changes_nothing(bundle: Bundle) -> None:
+    """Not even beside a scan of other noise."""
+    scan, _ = _scans(PoissonDisc(4, 0.08))
+    scan = replace(scan, noise_std=scan.noise_std * torch.tensor([1.0, 4.0, 1.0, 2.0]))
+    run = reconstruction("plug-and-play", replace(bundle, prior=AmbientPrior(bundle.prior.network)))
+    whole = run(scan, None)
+    assert relative(torch.cat([run(scan[i : i + 1], None) for i in range(SLICES)]), whole) < 1e-4
 
 
 def test_a_model_that_knows_one_noise_level_is_refused(bundle: Bundle) -> None:
