@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.fourier import fft1c, ifft1c
-from ambient_mri.operators import PIECE, Fourier, Identity, Masked, Sense, SigpyEncoding, keep, pieces
+from ambient_mri.operators import PIECE, Fourier, Identity, Masked, Sense, keep, pieces
 
 DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
@@ -102,7 +102,7 @@ def conjugate_gradients(
         return solve(lambda x: A.normal(x) + lam * x, b, max_iterations=max_iterations, enough=enough, axes=axes)
 
     lam = lam.expand(len(b), 1, 1, 1)
-    whole = (0, 1, 2, 3) if isinstance(A.encoding, SigpyEncoding) and A.encoding.slices > 1 else (1, 2, 3)
+    whole = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
     enough = tolerance**2 * _power(b, whole)
     if not (isinstance(A.encoding, Sense) and A.mask.shape[-2] == 1):
         return answer(A, b, lam, enough, whole)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
 ITERATED = ("plug-and-play",)
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
+EVERY_METHOD = METHODS + ITERATED + POSTERIOR
 BUNDLE = "a folder, or a name from `ambient-mri models list`"
 SPEC = "a name from `ambient-mri data list`, or a YAML file"
 MODEL = f"{BUNDLE}; none: for methods without a network"
@@ -98,8 +99,8 @@ def accelerations(text: str) -> tuple[float, ...]:
 def method_names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in (every := METHODS + ITERATED + POSTERIOR):
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(every)}")
+        if name not in EVERY_METHOD:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVERY_METHOD)}")
     return names
 
 

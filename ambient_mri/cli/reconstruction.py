@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.cli.arguments import (
-    ITERATED,
-    METHODS,
+    EVERY_METHOD,
     MODEL,
     POSTERIOR,
     Commands,
@@ -52,8 +51,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--max-memory", type=memory, metavar="SIZE", help="that the job may hold, such as 4G")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
-    known = METHODS + ITERATED + POSTERIOR
-    add.add_argument("--method", choices=known, default="one-step", help="default: %(default)s")
+    add.add_argument("--method", choices=EVERY_METHOD, default="one-step", help="default: %(default)s")
     add.add_argument("--strength", type=positive, metavar="S", help="default: the bundle's, or from the noise")
     samples(add)
     common(add)

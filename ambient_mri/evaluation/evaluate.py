@@ -170,7 +170,7 @@ def _reconstruct(
 
 
 def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, nfe: int, seconds: float, rng: Generator) -> Row:
-    intervals = {key: patient_bootstrap(scores.values[key], scores.patients, rng) for key in FIGURES}
+    intervals = scores.intervals(rng)
     return Row(
         method=name, acceleration=rate, psnr=intervals["psnr"], ssim=intervals["ssim"], nmse=intervals["nmse"],
         nfe=nfe, seconds_per_slice=seconds, strength=tuned.strength, tuning=tuned.curve,

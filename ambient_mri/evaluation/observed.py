@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ambient_mri.data.spec import DataSpec
-from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Row
 from ambient_mri.evaluation.scoring import Scores
 from ambient_mri.evaluation.tuning import tune
@@ -101,11 +100,12 @@ def evaluate_observed(
             started = time.perf_counter()
             scores = _score(method.run, test, strength)
             seconds = (time.perf_counter() - started) / sum(len(scan.scan_ids) for scan in test)
-            psnr, ssim, nmse = (
-                patient_bootstrap(scores.values[key], scores.patients, rng) for key in ("psnr", "ssim", "nmse")
+            found = scores.intervals(rng)
+            rows.append(Row(name, rate, found["psnr"], found["ssim"], found["nmse"], method.evaluations, seconds,
+                            strength, tuple(curve)))  # fmt: skip
+            progress(
+                f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice, strength {strength:.3g}"
             )
-            rows.append(Row(name, rate, psnr, ssim, nmse, method.evaluations, seconds, strength, tuple(curve)))
-            progress(f"R = {rate:g}, {name}: {psnr.mean:.2f} dB, {seconds:.2f} s a slice, strength {strength:.3g}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
         simulated=True, domain="kspace", noise_std=spec.acquisition.noise_std, split="test",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans
-from ambient_mri.evaluation.metrics import Volume, nmse, psnr, ssim
+from ambient_mri.evaluation.metrics import Interval, Volume, nmse, patient_bootstrap, psnr, ssim
 from ambient_mri.measurement import Measurement, collate
 
 BATCH = 16
@@ -71,6 +71,10 @@ class Scores:
             for key, figure in FIGURES.items():
                 self.values[key].append(figure(truth, image))
         self._truth, self._image = [], []
+
+    def intervals(self, rng: Generator) -> dict[str, Interval]:
+        """Of each figure, by a bootstrap over patients."""
+        return {key: patient_bootstrap(self.values[key], self.patients, rng) for key in FIGURES}
 
     def mean(self, key: str) -> float:
         """Over patients."""

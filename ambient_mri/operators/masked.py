@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ambient_mri.operators.encodings import Sense
 from ambient_mri.operators.linear import Encoding, keep
+from ambient_mri.operators.sigpy_bridge import SigpyEncoding
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Masked:
 
     encoding: Encoding
     mask: Tensor = field(repr=False)
+
+    @property
+    def slices(self) -> int:
+        """Images that one measurement is of: 1, or those of a volume, which it mixes."""
+        return self.encoding.slices if isinstance(self.encoding, SigpyEncoding) else 1
 
     def forward(self, x: Tensor) -> Tensor:
         return keep(self.mask, self.encoding.forward(x))

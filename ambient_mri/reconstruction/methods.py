@@ -75,9 +75,9 @@ def fills_in(method: str) -> bool:
 
 def evaluations(method: str, run: Reconstruct) -> int:
     """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
-    from ambient_mri.sampling.plug_and_play import STEPS
-
     if method in ITERATED:
+        from ambient_mri.sampling.plug_and_play import STEPS
+
         return 1 + STEPS
     drawn: int = getattr(run, "evaluations", int(needs_network(method)))
     return drawn

@@ -45,7 +45,7 @@ def total_variation(observed: Observation, strength: float, *, iterations: int |
     encoding = observed.A.encoding
     assert isinstance(encoding, SigpyEncoding)
     linop = encoding.linop
-    axes = (-3, -2, -1) if observed.slices > 1 else (-2, -1)
+    axes = (-3, -2, -1) if observed.A.slices > 1 else (-2, -1)
     count = tv_iterations(strength) if iterations is None else iterations
     solved = tv_fit(linop, observed.y.numpy().reshape(linop.oshape), encoding.norm, strength, count, axes=axes)
     return torch.from_numpy(solved).reshape(-1, 1, *observed.shape)

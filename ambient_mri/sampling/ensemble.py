@@ -84,7 +84,7 @@ def ensemble(
     at_once
         Rows of a batch of the network: slices times samples. A volume is never divided.
     """
-    if observed.slices > 1:
+    if observed.A.slices > 1:
         volumes = [[_generator(scan_id, k, seed) for scan_id in scan_ids] for k in range(samples)]
         return Ensemble(torch.cat([sampler(prior, observed, rngs, levels, strength=strength) for rngs in volumes], 1))
     places = [(row, k) for row in range(len(observed)) for k in range(samples)]

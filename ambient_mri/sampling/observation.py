@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Masked, Sense, SigpyEncoding, keep
+from ambient_mri.operators import Masked, Sense, keep
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
 
@@ -54,7 +54,7 @@ class Observation:
                 remedy="State it (per real component, normalised units), or estimate it by `coils.noise_std`",
             )
 
-        if self.slices > 1 and len(self.y) > 1:
+        if self.A.slices > 1 and len(self.y) > 1:
             raise InputError(f"{len(self.y)} volumes at once", where="y", remedy="Give one at a time")
 
     @classmethod
@@ -72,11 +72,6 @@ class Observation:
             encoding = replace(encoding, maps=encoding.maps[index])
         mask = self.A.mask[index] if len(self.A.mask) > 1 else self.A.mask
         return replace(self, A=Masked(encoding, mask), y=self.y[index], noise_std=self.noise_std[index])
-
-    @property
-    def slices(self) -> int:
-        """Images that one measurement is of: 1, or those of a volume."""
-        return self.A.encoding.slices if isinstance(self.A.encoding, SigpyEncoding) else 1
 
     @property
     def variance(self) -> Tensor:
