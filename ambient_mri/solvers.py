@@ -1,4 +1,7 @@
-"""(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts."""
+"""(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts.
+
+And minimal residuals, for systems with the derivative of a network in them.
+"""
 
 from __future__ import annotations
 
@@ -130,8 +133,7 @@ def solve(
     Parameters
     ----------
     matrix
-        Symmetric and positive in the real inner product; it may treat real and imaginary parts apart. A direction
-        in which it is not positive (a network's derivative need not be) is passed over.
+        Symmetric and positive in the real inner product; it may treat real and imaginary parts apart.
     b
         `(b, c, y, x)` complex.
     enough
@@ -153,6 +155,44 @@ def solve(
         following = torch.where(running, _power(residual, axes), power)
         direction = torch.where(running, residual + following / power.clamp_min(1e-30) * direction, direction)
         power = following
+    return x
+
+
+def minimal_residuals(
+    matrix: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float, max_iterations: int
+) -> Tensor:
+    """`matrix`⁻¹ b by generalised conjugate residuals (Eisenstat, Elman and Schultz 1983), each row on its own.
+
+    For a `matrix` that need not be symmetric or positive: no iteration leaves a larger residual than the one before,
+    where conjugate gradients may leave one of any size.
+
+    Parameters
+    ----------
+    matrix
+        Linear over the reals; it must not mix the rows of the batch.
+    b
+        `(b, c, y, x)` complex.
+    tolerance
+        Of ‖residual‖ / ‖b‖; a row that has reached it is left as it is.
+    max_iterations
+        Products with `matrix`; as many pairs of directions are kept.
+    """
+    axes = (1, 2, 3)
+    x, residual, enough = torch.zeros_like(b), b, tolerance**2 * _power(b, axes)
+    directions: list[tuple[Tensor, Tensor]] = []  # (p, matrix p), the latter orthonormal
+    for _ in range(max_iterations):
+        running = _power(residual, axes) > enough
+        if not bool(running.any()):
+            break
+        direction, image = residual, matrix(residual)
+        for other, seen in directions:
+            part = _inner(seen, image, axes)
+            direction, image = direction - part * other, image - part * seen
+        size = _power(image, axes).clamp_min(1e-30).rsqrt()
+        direction, image = size * direction, size * image
+        step = torch.where(running, _inner(image, residual, axes), 0.0)
+        x, residual = x + step * direction, residual - step * image
+        directions.append((direction, image))
     return x
 
 

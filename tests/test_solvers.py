@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 
 from ambient_mri.operators import Masked, Sense
-from ambient_mri.solvers import conjugate_gradients, solve
+from ambient_mri.solvers import conjugate_gradients, minimal_residuals, solve
 from tests.laws.operators import complex_normal, dense, relative
 
 SHAPE = (9, 12)
@@ -80,3 +82,46 @@ def test_rows_where_nothing_was_seen_stay_zero_and_finite() -> None:
     x = conjugate_gradients(A, b, torch.tensor(0.01))
     assert torch.isfinite(torch.view_as_real(x)).all()
     assert x[:, :, 3:5].abs().max() == 0
+
+
+def _system(n: int, scans: int) -> Tensor:
+    """Neither symmetric nor positive: half of the symmetric part is negative."""
+    rng = torch.Generator().manual_seed(2)
+    skew = complex_normal(scans, n, n, rng=rng)
+    signs = torch.linspace(-1, 1.5, n).to(skew.dtype)
+    return torch.diag(signs) + 0.3 * skew / n**0.5
+
+
+def test_minimal_residuals_never_grow_and_end_at_the_answer() -> None:
+    n, scans = 20, 3
+    matrices, b = _system(n, scans), complex_normal(scans, 1, 1, n, rng=torch.Generator().manual_seed(3))
+    b = b * torch.tensor([1.0, 1e-3, 1e3]).view(3, 1, 1, 1)
+
+    def apply(x: Tensor) -> Tensor:
+        return (matrices @ x.reshape(scans, n, 1)).reshape(scans, 1, 1, n)
+
+    def residual(x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(b - apply(x), dim=(1, 2, 3)) / torch.linalg.vector_norm(b, dim=(1, 2, 3))
+
+    left = [residual(minimal_residuals(apply, b, tolerance=1e-6, max_iterations=k)) for k in range(12)]
+    assert all((later <= earlier + 1e-6).all() for earlier, later in pairwise(left))
+    assert (residual(solve(apply, b, tolerance=1e-6, max_iterations=12)) > 1.5).any()  # conjugate gradients diverge
+    exact = torch.linalg.solve(matrices, b.reshape(scans, n, 1)).reshape(b.shape)
+    found = minimal_residuals(apply, b, tolerance=1e-6, max_iterations=2 * n)  # over the reals there are 2 n unknowns
+    assert relative(found, exact) < 1e-3
+
+
+def test_minimal_residuals_of_a_row_do_not_depend_on_the_others() -> None:
+    matrices = _system(20, 2)
+    matrices[1] = torch.eye(20)  # done after one iteration
+    b = complex_normal(2, 1, 1, 20, rng=torch.Generator().manual_seed(3))
+
+    def answer(rows: slice) -> Tensor:
+        def apply(x: Tensor) -> Tensor:
+            return (matrices[rows] @ x.reshape(-1, 20, 1)).reshape(-1, 1, 1, 20)
+
+        return minimal_residuals(apply, b[rows], tolerance=1e-2, max_iterations=8)
+
+    together = answer(slice(None))
+    for i in range(2):
+        assert relative(answer(slice(i, i + 1)), together[i : i + 1]) < 1e-5

@@ -4,8 +4,10 @@ Tweedie gives both: E[x | x_t] = D and, per real component, Cov[x | x_t] = σ² 
 
     E[x | x_t, y] = D + V Aᴴ (A V Aᴴ + σ_y² I)⁻¹ (y - A D) .
 
-V is only ever applied, by a backward pass (it is symmetric), and the system is solved by conjugate gradients. Exact for
-Gaussian priors. One network evaluation a level, and at most `SOLVES` + 1 backward passes.
+V is only ever applied, by a backward pass. It should be symmetric and positive; a network's is neither, least of all at
+large σ, and conjugate gradients then leave residuals hundreds of times those they started from. Minimal residuals
+leave none larger: what a few iterations cannot solve is left to the prior, and to smaller σ. Exact for Gaussian priors.
+One network evaluation a level, and at most `SOLVES` + 1 backward passes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Generator, Tensor
 from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
-from ambient_mri.solvers import solve
+from ambient_mri.solvers import minimal_residuals
 
 SOLVES, TOLERANCE = 8, 1e-2
 CORRECTIONS = 1
@@ -59,7 +61,7 @@ def mmps(
             return observed.A.forward(covariance(observed.A.adjoint(v))) + noise * v
 
         found = denoised.detach()
-        weights = solve(system, observed.residual(found), tolerance=TOLERANCE, max_iterations=SOLVES)
+        weights = minimal_residuals(system, observed.residual(found), tolerance=TOLERANCE, max_iterations=SOLVES)
         return found + covariance(observed.A.adjoint(weights))
 
     with torch.no_grad():
