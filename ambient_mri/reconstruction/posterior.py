@@ -59,7 +59,7 @@ KINDS = {
     "dps": Kind(dps.dps, dps.CORRECTIONS, 100, strength=True),
     "ddrm": Kind(ddrm.ddrm, ddrm.CORRECTIONS, 20),
     "dds": Kind(dds.dds, dds.CORRECTIONS, 100),
-    "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 20),
+    "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 12, mmps.HIGHEST),
 }
 METHODS = tuple(KINDS)
 
