@@ -17,12 +17,9 @@ from itertools import pairwise
 from torch import Generator, Tensor
 
 from ambient_mri.measurement import DATA_STD
-from ambient_mri.operators import keep
-from ambient_mri.prior.preconditioning import LAMBDA_FLOOR
 from ambient_mri.sampling.noise import draws, noise_like
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import SIGMA_MAX, noise_levels
-from ambient_mri.solvers import conjugate_gradients
 
 Estimate = Callable[[Tensor, float], Tensor]
 """(x_t, σ) → E[x | x_t, y]."""
@@ -68,13 +65,6 @@ def affordable(seconds: float, run: Callable[[int], object]) -> int:
 def start(observed: Observation, rngs: Sequence[Generator], levels: Sequence[float]) -> Tensor:
     """x_t at the highest level, `(b, 1, y, x)`: nothing but noise."""
     return draws((1, *observed.shape), rngs).to(observed.y.device) * levels[0]
-
-
-def first_image(observed: Observation) -> Tensor:
-    """(AᴴA + λI)⁻¹ Aᴴy, `(b, 1, y, x)`: with noise as large as its error, or larger, a sample may start from it."""
-    A, y = observed.A, keep(observed.A.mask, observed.y)
-    lam = (observed.variance / DATA_STD**2).clamp_min(LAMBDA_FLOOR)
-    return conjugate_gradients(A, A.adjoint(y), lam, tolerance=1e-3, max_iterations=30)
 
 
 def ancestral(x: Tensor, estimate: Tensor, sigma: float, following: float, noise: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.sampling.annealing import anneal, first_image, start
+from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
 from ambient_mri.solvers import minimal_residuals
@@ -25,7 +25,8 @@ from ambient_mri.solvers import minimal_residuals
 SOLVES, TOLERANCE = 8, 1e-2
 CORRECTIONS = 1
 HIGHEST = 1.0
-"""Where sampling starts unless told otherwise: the scan has decided whatever larger noise would leave visible."""
+"""Where sampling starts unless told otherwise, as large as the images: corrections below make good what larger noise
+would have decided, and a network's derivative is worst there."""
 
 
 def mmps(
@@ -38,8 +39,7 @@ def mmps(
     prior
         `Proper`.
     levels
-        From `annealing.schedule`; as many network evaluations. From `HIGHEST` on, a dozen do what twenty do from
-        `SIGMA_MAX`.
+        From `annealing.schedule`; as many network evaluations. Begun at `HIGHEST`, half as many do.
     strength
         Multiplies σ_y² in the likelihood. 1 is exact; more leans on the prior.
 
@@ -68,4 +68,4 @@ def mmps(
         return found + covariance(observed.A.adjoint(weights))
 
     with torch.no_grad():
-        return anneal(estimate, first_image(observed) + start(observed, rngs, levels), rngs, levels)
+        return anneal(estimate, start(observed, rngs, levels), rngs, levels)

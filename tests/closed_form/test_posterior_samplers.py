@@ -10,12 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.sampling.a_dps import a_dps
-from ambient_mri.sampling.annealing import start
+from ambient_mri.sampling.annealing import schedule, start
 from ambient_mri.sampling.ddrm import ddrm
 from ambient_mri.sampling.dds import dds
 from ambient_mri.sampling.dps import dps
 from ambient_mri.sampling.ensemble import Sampler
-from ambient_mri.sampling.mmps import mmps
+from ambient_mri.sampling.mmps import CORRECTIONS, HIGHEST, mmps
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import Ambient
 from tests.closed_form.posterior import PROBLEMS, Figures, Problem, as_ambient, pixels, smooth
@@ -33,6 +33,13 @@ def _check(found: Figures, mean: float = 0.03, trace: float = 0.1, residual: flo
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 def test_mmps_is_exact(problem: Problem) -> None:
     _check(problem.figures(mmps, problem.prior, problem.levels(50, 1)))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_mmps_from_its_own_start_needs_half_of_the_evaluations(problem: Problem) -> None:
+    """Begun at σ = 1; from σ = 20 on as many evaluations leave .9 of the variance."""
+    levels = schedule(25, problem.noise_std / 4, corrections=CORRECTIONS, high=HIGHEST)
+    _check(problem.figures(mmps, problem.prior, levels), trace=0.07, residual=0.05)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
