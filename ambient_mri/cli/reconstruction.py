@@ -67,7 +67,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--data", required=True, metavar="SPEC", help="scans whose true images are known")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
-    every = "default: all that apply but those that draw samples; of a refined model dds and the classical ones"
+    every = "default: all that apply but those that draw samples; of a refined model mmps and the classical ones"
     add.add_argument("--methods", type=method_names, metavar="M,M,…", help=every)
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices")
     add.add_argument("--tuning-slices", type=count, default=48, metavar="N", help="of validation, default: %(default)s")

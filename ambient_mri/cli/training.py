@@ -20,7 +20,7 @@ from ambient_mri.cli.arguments import (
 )
 
 PRESETS = ("tiny", "small", "base")
-PROPER_SAMPLERS = ("dds", "mmps")
+PROPER_SAMPLERS = ("mmps", "dds")
 TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive", "ambientgan")
 
 
@@ -68,7 +68,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--laps", type=count, default=4, metavar="N", help="default: %(default)s")
     add.add_argument("--minutes", type=positive, metavar="M", help="training a lap, default: 10")
     add.add_argument("--steps", type=count, metavar="N", help="training a lap")
-    add.add_argument("--sampler", choices=PROPER_SAMPLERS, default="dds", help="from the second lap on, default: dds")
+    add.add_argument("--sampler", choices=PROPER_SAMPLERS, default="mmps", help="from the second lap on, default: mmps")
     add.add_argument("--nfe", type=count, metavar="N", help="evaluations a sample, default: the sampler's")
     add.add_argument("--samples", type=count, default=1, metavar="K", help="a scan, default: %(default)s")
     common(add)

@@ -66,8 +66,7 @@ class Imputed:
             planes = torch.view_as_real(images).flatten(0, 1).contiguous()
             files.write(self._path(start), save({"images": planes}))
             left = (time.monotonic() - started) / done * (len(missing) - done)
-            if done % 4 == 0 or done == len(missing):
-                logger.info("E-step  %d of %d scans, about %.0f s left", start + len(scans), len(self.scans), left)
+            logger.info("E-step  %d of %d scans, about %.0f s left", start + len(scans), len(self.scans), left)
 
     def image(self, index: int) -> Tensor:
         """`(1, 1, y, x)` complex64; sample `index` % K of scan `index` // K.

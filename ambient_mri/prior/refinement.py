@@ -78,7 +78,7 @@ class RefineOptions:
     laps: int = 4
     minutes: float | None = None
     steps: int | None = None
-    sampler: str = "dds"
+    sampler: str = "mmps"
     nfe: int | None = None
     samples: int = 1
     seed: int = 0

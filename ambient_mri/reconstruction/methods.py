@@ -42,15 +42,15 @@ Reconstruct = Callable[[Measurement, float | None], Tensor]
 def default_methods(bundle: Bundle | None) -> tuple[str, ...]:
     """What is compared where no methods are named: all that draw no samples and that the model can serve.
 
-    A refined model knows whole images only, which one-step does not ask about: `dds` takes the place of the methods
-    that use a network, as the cheapest sampler of a proper prior. Without a model, the classical methods.
+    A refined model knows whole images only, which one-step does not ask about: `mmps` takes the place of the methods
+    that use a network, as the most accurate sampler of a proper prior. Without a model, the classical methods.
     """
     from ambient_mri.prior.card import REFINED
 
     classical_ones = tuple(name for name in METHODS if not needs_network(name))
     if bundle is None:
         return classical_ones
-    return ("dds", *classical_ones) if bundle.card.method == REFINED else METHODS
+    return ("mmps", *classical_ones) if bundle.card.method == REFINED else METHODS
 
 
 def applies(method: str, domain: str) -> bool:

@@ -67,8 +67,8 @@ def test_default_methods_suit_the_bundle(tiny_bundle: Path, monkeypatch: pytest.
     assert not any(map(methods.needs_network, methods.default_methods(None)))
     monkeypatch.setattr(methods, "load", lambda *_: refined)
     found = evaluate(tiny_bundle, _small(), limit=2, tuning_slices=1, sampling=Sampling(samples=1, nfe=4))
-    assert [row.method for row in found.rows] == ["dds", "zero-filled", "cg-sense", "l1-wavelet", "tv"]
-    assert "--methods dds,zero-filled" in found.command
+    assert [row.method for row in found.rows] == ["mmps", "zero-filled", "cg-sense", "l1-wavelet", "tv"]
+    assert "--methods mmps,zero-filled" in found.command
     assert f"--tuning-slices {found.tuning_slices}" in found.command
     assert "--samples 1 --nfe 4" in found.command
     for name in methods.default_methods(refined):

@@ -92,11 +92,11 @@ def test_the_bundle_is_proper_and_its_card_says_how(refined: Path, start: Path) 
     bundle = load_bundle(refined)
     assert bundle.card.method == "refined"
     assert bundle.card.initialised_from == str(start)
-    assert [lap.sampler for lap in bundle.card.refinement] == ["a-fill", "dds"]
+    assert [lap.sampler for lap in bundle.card.refinement] == ["a-fill", "mmps"]
     assert bundle.card.refinement[0].variance_ratio == 1
     assert all(lap.effective_number > 1 for lap in bundle.card.refinement)
     assert bundle.card.steps == 2 + 3 + 3
-    assert "| 1 | dds | 3 |" in (refined / "docs/README.md").read_text()
+    assert "| 1 | mmps | 3 |" in (refined / "docs/README.md").read_text()
     x = proper_prior(bundle).expect(torch.zeros(2, 1, 16, 16, dtype=torch.complex64), torch.tensor([0.1, 1.0]))
     assert x.shape == (2, 1, 16, 16)
     assert any(not torch.equal(a, _weights(start)[name]) for name, a in _weights(refined).items())
