@@ -42,7 +42,7 @@ def test_corrupted_beside_clean(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "clean.yaml").write_text(CLEAN)
     out, run = tmp_path / "out", _pipeline("corrupted_vs_clean")
     words = ["--data", str(tmp_path / "small.yaml"), "--clean", str(tmp_path / "clean.yaml"), "--out", str(out)]
-    words += ["--preset", "tiny", "--steps", "2", "--acceleration", "4"]
+    words += ["--preset", "tiny", "--steps", "2", "--acceleration", "4", "--tuning-slices", "1"]
     assert run(words) == 0
     said = capsys.readouterr().out
     joined = Evaluation.from_json((out / "results.json").read_text())
