@@ -113,7 +113,7 @@ def test_minimal_residuals_never_grow_and_end_at_the_answer() -> None:
 
 def test_minimal_residuals_of_a_row_do_not_depend_on_the_others() -> None:
     matrices = _system(20, 2)
-    matrices[1] = torch.eye(20)  # done after one iteration
+    matrices[1] = torch.eye(20) + 0.1 * matrices[1]  # good enough after a few iterations, and better after more
     b = complex_normal(2, 1, 1, 20, rng=torch.Generator().manual_seed(3))
 
     def answer(rows: slice) -> Tensor:
