@@ -159,41 +159,43 @@ def solve(
 
 
 def minimal_residuals(
-    matrix: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float, max_iterations: int
+    product: Callable[[Tensor], tuple[Tensor, Tensor]], b: Tensor, *, tolerance: float, max_iterations: int
 ) -> Tensor:
-    """`matrix`⁻¹ b by generalised conjugate residuals (Eisenstat, Elman and Schultz 1983), each row on its own.
+    """L M⁻¹ b by generalised conjugate residuals (Eisenstat, Elman and Schultz 1983), each row on its own.
 
-    For a `matrix` that need not be symmetric or positive: no iteration leaves a larger residual than the one before,
-    where conjugate gradients may leave one of any size.
+    For an M that need not be symmetric or positive: no iteration leaves a larger residual than the one before, where
+    conjugate gradients may leave one of any size. Where M = A L + …, as in most systems of inverse problems, Lv is
+    there when Mv has been made, and of the answer nothing but L is wanted: M⁻¹ b itself, of the size of b, is never made.
 
     Parameters
     ----------
-    matrix
-        Linear over the reals; it must not mix the rows of the batch.
+    product
+        v → (Lv, Mv), linear over the reals; it must not mix the rows of the batch.
     b
         `(b, c, y, x)` complex.
     tolerance
         Of ‖residual‖ / ‖b‖; a row that has reached it is left as it is.
     max_iterations
-        Products with `matrix`; as many pairs of directions are kept.
+        Calls of `product`, at least one; as many pairs of directions are kept.
     """
     axes = (1, 2, 3)
-    x, residual, enough = torch.zeros_like(b), b, tolerance**2 * _power(b, axes)
-    directions: list[tuple[Tensor, Tensor]] = []  # (p, matrix p), the latter orthonormal
+    residual, enough = b, tolerance**2 * _power(b, axes)
+    answer = b.new_zeros(())
+    directions: list[tuple[Tensor, Tensor]] = []  # (Lp, Mp), the latter orthonormal
     for _ in range(max_iterations):
         running = _power(residual, axes) > enough
-        if not bool(running.any()):
+        if directions and not bool(running.any()):
             break
-        direction, image = residual, matrix(residual)
+        left, image = product(residual)
         for other, seen in directions:
             part = _inner(seen, image, axes)
-            direction, image = direction - part * other, image - part * seen
+            left, image = left - part * other, image - part * seen
         size = _power(image, axes).clamp_min(1e-30).rsqrt()
-        direction, image = size * direction, size * image
+        left, image = size * left, size * image
         step = torch.where(running, _inner(image, residual, axes), 0.0)
-        x, residual = x + step * direction, residual - step * image
-        directions.append((direction, image))
-    return x
+        answer, residual = answer + step * left, residual - step * image
+        directions.append((left, image))
+    return answer
 
 
 def _inner(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -103,12 +103,29 @@ def test_minimal_residuals_never_grow_and_end_at_the_answer() -> None:
     def residual(x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(b - apply(x), dim=(1, 2, 3)) / torch.linalg.vector_norm(b, dim=(1, 2, 3))
 
-    left = [residual(minimal_residuals(apply, b, tolerance=1e-6, max_iterations=k)) for k in range(12)]
+    def answer(iterations: int) -> Tensor:
+        return minimal_residuals(lambda v: (v, apply(v)), b, tolerance=1e-6, max_iterations=iterations)
+
+    left = [residual(answer(k)) for k in range(1, 12)]
+    assert (left[0] <= 1 + 1e-6).all()
     assert all((later <= earlier + 1e-6).all() for earlier, later in pairwise(left))
     assert (residual(solve(apply, b, tolerance=1e-6, max_iterations=12)) > 1.5).any()  # conjugate gradients diverge
     exact = torch.linalg.solve(matrices, b.reshape(scans, n, 1)).reshape(b.shape)
-    found = minimal_residuals(apply, b, tolerance=1e-6, max_iterations=2 * n)  # over the reals there are 2 n unknowns
-    assert relative(found, exact) < 1e-3
+    assert relative(answer(2 * n), exact) < 1e-3  # over the reals there are 2 n unknowns
+
+
+def test_minimal_residuals_give_any_linear_image_of_the_answer() -> None:
+    n, scans = 20, 3
+    matrices, b = _system(n, scans), complex_normal(scans, 1, 1, n, rng=torch.Generator().manual_seed(3))
+    left = complex_normal(scans, 7, n, rng=torch.Generator().manual_seed(4))
+
+    def product(v: Tensor) -> tuple[Tensor, Tensor]:
+        column = v.reshape(scans, n, 1)
+        return (left @ column).reshape(scans, 1, 1, 7), (matrices @ column).reshape(b.shape)
+
+    exact = left @ torch.linalg.solve(matrices, b.reshape(scans, n, 1))
+    found = minimal_residuals(product, b, tolerance=1e-6, max_iterations=2 * n)
+    assert relative(found, exact.reshape(scans, 1, 1, 7)) < 1e-3
 
 
 def test_minimal_residuals_of_a_row_do_not_depend_on_the_others() -> None:
@@ -117,10 +134,10 @@ def test_minimal_residuals_of_a_row_do_not_depend_on_the_others() -> None:
     b = complex_normal(2, 1, 1, 20, rng=torch.Generator().manual_seed(3))
 
     def answer(rows: slice) -> Tensor:
-        def apply(x: Tensor) -> Tensor:
-            return (matrices[rows] @ x.reshape(-1, 20, 1)).reshape(-1, 1, 1, 20)
+        def product(v: Tensor) -> tuple[Tensor, Tensor]:
+            return v, (matrices[rows] @ v.reshape(-1, 20, 1)).reshape(-1, 1, 1, 20)
 
-        return minimal_residuals(apply, b[rows], tolerance=1e-2, max_iterations=8)
+        return minimal_residuals(product, b[rows], tolerance=1e-2, max_iterations=8)
 
     together = answer(slice(None))
     for i in range(2):

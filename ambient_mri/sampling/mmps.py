@@ -7,7 +7,7 @@ Tweedie gives both: E[x | x_t] = D and, per real component, Cov[x | x_t] = σ² 
 V is only ever applied, by a backward pass. It should be symmetric and positive; a network's is neither, least of all at
 large σ, and conjugate gradients then leave residuals hundreds of times those they started from. Minimal residuals
 leave none larger: what a few iterations cannot solve is left to the prior, and to smaller σ. Exact for Gaussian priors.
-One network evaluation a level, and at most `SOLVES` + 1 backward passes.
+One network evaluation a level, and at most `SOLVES` backward passes.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def mmps(
             (pulled,) = torch.autograd.grad(denoised, x_t, image, retain_graph=True)
             return sigma**2 * pulled
 
-        def system(v: Tensor) -> Tensor:
-            return observed.A.forward(covariance(observed.A.adjoint(v))) + noise * v
+        def product(v: Tensor) -> tuple[Tensor, Tensor]:
+            image = covariance(observed.A.adjoint(v))
+            return image, observed.A.forward(image) + noise * v
 
         found = denoised.detach()
-        weights = minimal_residuals(system, observed.residual(found), tolerance=TOLERANCE, max_iterations=SOLVES)
-        return found + covariance(observed.A.adjoint(weights))
+        return found + minimal_residuals(product, observed.residual(found), tolerance=TOLERANCE, max_iterations=SOLVES)
 
     with torch.no_grad():
         return anneal(estimate, start(observed, rngs, levels), rngs, levels)
