@@ -20,7 +20,7 @@ SLICES, ROWS = 16, 32
 SAMPLES_AT_ONCE = 2**22
 """Complex k-space samples a batch where no bound is stated: 32 MiB."""
 PIXELS_AT_ONCE = 2**20
-"""Of the network, where no bound is stated."""
+"""Of the network, where no bound is stated; a quarter of them where its derivative is asked for."""
 
 SOLVER_COPIES = 12
 """Copies of the k-space of a slice that solvers and checks hold at once."""
@@ -31,6 +31,11 @@ VOXEL = 36
 WIDTH_COPIES = 20
 """Feature maps of the first level that a forward pass holds at once."""
 ATTENTION_COPIES = 3
+GRAPH_COPIES, GRAPH_ATTENTIONS = 60, 4
+"""The same, but of every stage, and kept until no derivative of its output is asked for any more. Measured: 53 to 60
+and one in each of the four attentions of a stage, in float32; half of it in bfloat16."""
+ROW_COPIES, DIRECTIONS = 6, 8
+"""Copies of its k-space that a row of a sampler holds, and further ones where it solves with derivatives (`mmps`)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Plan:
 
 
 def plan(
-    shape: tuple[int, int, int, int], network: Architecture | None, limit: int | None, *, samples: int = 1,
-    where: str = "",
+    shape: tuple[int, int, int, int], network: Architecture | None, limit: int | None, *, samples: int = 0,
+    derivative: bool = False, where: str = "",
 ) -> Plan:  # fmt: skip
     """How to work on a volume.
 
@@ -56,7 +61,9 @@ def plan(
     limit
         Bytes that the process may hold, what it holds already included; None: usual sizes of batches.
     samples
-        Drawn of each slice.
+        Drawn of each slice; 0: the method draws none, and a row is a slice.
+    derivative
+        Whether the sampler asks for derivatives of the network.
 
     Raises
     ------
@@ -66,11 +73,14 @@ def plan(
     count, coils, y, x = shape
     if limit is None:
         slices = max(1, min(SLICES, SAMPLES_AT_ONCE // (coils * y * x)))
-        return Plan(slices, max(1, min(ROWS, PIXELS_AT_ONCE // (y * x))))
+        pixels = PIXELS_AT_ONCE // 4 if derivative else PIXELS_AT_ONCE
+        return Plan(slices, max(1, min(ROWS, pixels // (y * x))))
     whole = VOXEL * count * y * x
     maps = MAPS_COPIES * coils**2 * y * x * COMPLEX if coils > 1 else 0
-    one_slice = (SOLVER_COPIES * coils + samples + 4) * y * x * COMPLEX
-    one_row = 0 if network is None else network_bytes(network, (y, x))
+    one_slice = (SOLVER_COPIES * coils + samples + 5) * y * x * COMPLEX
+    one_row = 0 if network is None else network_bytes(network, (y, x), derivative=derivative)
+    if samples:
+        one_row += (ROW_COPIES + DIRECTIONS * derivative) * coils * y * x * COMPLEX
     held = held_now()
     room = limit - held - whole
     least = max(maps, one_row) + one_slice
@@ -86,12 +96,16 @@ def plan(
     return Plan(int(slices), int(rows))
 
 
-def network_bytes(network: Architecture, shape: tuple[int, int]) -> int:
-    """What a forward pass holds of one row: feature maps of the first level, and attention at the last."""
+def network_bytes(network: Architecture, shape: tuple[int, int], *, derivative: bool = False) -> int:
+    """What a pass holds of one row: feature maps of the first level, attention at the last; with a `derivative` also
+    those of all stages, until the last backward pass."""
     folded = (shape[0] * shape[1]) / network.patch**2
     tokens = folded / 4 ** (len(network.channels) - 1)
     heads = network.channels[-1] / min(32, network.channels[-1])
-    return int(4 * (WIDTH_COPIES * network.channels[0] * folded + ATTENTION_COPIES * heads * tokens**2))
+    widths, attentions = WIDTH_COPIES, ATTENTION_COPIES
+    if derivative:
+        widths, attentions = widths + GRAPH_COPIES * network.stages, attentions + GRAPH_ATTENTIONS * network.stages
+    return int(4 * (widths * network.channels[0] * folded + attentions * heads * tokens**2))
 
 
 def held_now() -> int:

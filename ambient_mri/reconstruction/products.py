@@ -93,7 +93,7 @@ def reconstructed_kspace(
     measured = MeasuredVolume(volume, remove_oversampling=volume.mask.shape[0] == 1)
     warnings = () if choices.card is None else differences(measured, choices.card)
     shape = (len(measured), volume.shape[1], *measured.matrix)
-    work = plan(shape, choices.network, choices.max_memory, samples=_drawn(run), where=str(volume.path))
+    work = _plan(shape, run, choices, str(volume.path))
     seen = _images(measured, run, choices, work, advanced)
     image = _cropped(seen.image, volume)
     factor, deviation = None, None
@@ -130,7 +130,7 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
     if "dicom" in choices.formats and source is None:
         raise outputs.no_place(str(volume.paths[0]))
     noise_std = 0.0 if choices.card is None else choices.card.noise_std
-    work = plan((len(volume), 1, *volume.shape[1:]), choices.network, choices.max_memory, where=str(volume.paths[0]))
+    work = _plan((len(volume), 1, *volume.shape[1:]), run, choices, str(volume.paths[0]))
     image, held = restoration.restore(
         volume, measured, run, choices.strength, choices.device, noise_std,
         at_once=min(work.slices, work.rows), check=methods.fills_in(choices.method),
@@ -168,8 +168,6 @@ def _images(
     spread = np.empty(image.shape, np.float32) if _drawn(run) > 1 else None
     given = np.empty((len(shown), *measured.matrix), np.float32)
     found: list[SliceResidual] = []
-    if isinstance(run, Posterior):
-        run.at_once = work.rows
     for first in range(0, count, work.slices):
         rows = range(first, min(first + work.slices, count))
         batch = _batch(measured, rows, choices)
@@ -218,7 +216,18 @@ def _batch(measured: MeasuredVolume, rows: Sequence[int], choices: Choices) -> M
 
 
 def _drawn(run: methods.Reconstruct) -> int:
-    return run.sampling.samples if isinstance(run, Posterior) else 1
+    return run.sampling.samples if isinstance(run, Posterior) else 0
+
+
+def _plan(shape: tuple[int, int, int, int], run: methods.Reconstruct, choices: Choices, where: str) -> Plan:
+    """What fits at once; a sampler is told how many rows."""
+    derivative = isinstance(run, Posterior) and run.kind.derivative
+    work = plan(
+        shape, choices.network, choices.max_memory, samples=_drawn(run), derivative=derivative, where=where
+    )  # fmt: skip
+    if isinstance(run, Posterior):
+        run.at_once = work.rows
+    return work
 
 
 def _kept_back(measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices) -> Withheld | None:
