@@ -164,8 +164,8 @@ def minimal_residuals(
     """L M⁻¹ b by generalised conjugate residuals (Eisenstat, Elman and Schultz 1983), each row on its own.
 
     For an M that need not be symmetric or positive: no iteration leaves a larger residual than the one before, where
-    conjugate gradients may leave one of any size. Where M = A L + …, as in inverse problems, Lv is there when Mv has been
-    made, and often nothing but L M⁻¹ b is wanted: M⁻¹ b itself, of the size of b, is never made.
+    conjugate gradients may leave one of any size. Where M = A L + …, as in inverse problems, Lv is there when Mv has
+    been made, and often nothing but L M⁻¹ b is wanted: M⁻¹ b itself, of the size of b, is never made.
 
     Parameters
     ----------
