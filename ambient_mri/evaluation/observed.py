@@ -15,12 +15,14 @@ from ambient_mri.evaluation.results import Evaluation, Row
 from ambient_mri.evaluation.scoring import Scores
 from ambient_mri.evaluation.tuning import tune
 from ambient_mri.operators import Sense
-from ambient_mri.prior.bundle import weights_sha256
+from ambient_mri.prior.bundle import Bundle, weights_sha256
 from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.reconstruction import observed
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.one_step import one_step
 from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
+from ambient_mri.sampling.proper import is_proper
 
 HIGHEST = 0.15
 """Where plug-and-play starts: one step errs more through operators that the network never met."""
@@ -49,15 +51,35 @@ class Scan:
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared: a reconstruction of a scan with a strength, where tuning starts, network evaluations."""
+    """What is compared: a reconstruction of a scan with a strength, where tuning starts, network evaluations.
+
+    `start` is None where there is nothing to tune; then the strength means nothing.
+    """
 
     run: Callable[[Scan, float], Tensor]
-    start: float
+    start: float | None
     evaluations: int = 0
 
 
-def usual_methods(prior: Prior) -> dict[str, Method]:
-    """Those of every table."""
+def usual_methods(bundle: Bundle) -> dict[str, Method]:
+    """Those of every table: what the network is made for, and classical ones."""
+    return (_samples(bundle) if is_proper(bundle.card) else _estimates(bundle.prior)) | {
+        "cg-sense": Method(lambda scan, strength: observed.cg_sense(scan.observed, strength), 0.01),
+        "l1-wavelet": Method(lambda scan, strength: observed.l1_wavelet(scan.observed, strength), 0.01),
+        "tv": Method(lambda scan, strength: observed.total_variation(scan.observed, strength), 0.003),
+    }
+
+
+def _samples(bundle: Bundle) -> dict[str, Method]:
+    """Of a prior of whole images: the mean of a mirrored pair."""
+    posterior = Posterior("mmps", bundle, Sampling(samples=2))
+    return {
+        "mmps": Method(lambda scan, _: posterior.sample(scan.observed, scan.scan_ids).mean, None, posterior.evaluations)
+    }
+
+
+def _estimates(prior: Prior) -> dict[str, Method]:
+    """Of a prior that is asked about what a mask shows."""
     return {
         "one-step": Method(lambda scan, strength: one_step(prior, scan.observed, consistency=strength), 0.01, 1),
         "plug-and-play": Method(
@@ -67,9 +89,6 @@ def usual_methods(prior: Prior) -> dict[str, Method]:
             0.3,
             1 + STEPS,
         ),
-        "cg-sense": Method(lambda scan, strength: observed.cg_sense(scan.observed, strength), 0.01),
-        "l1-wavelet": Method(lambda scan, strength: observed.l1_wavelet(scan.observed, strength), 0.01),
-        "tv": Method(lambda scan, strength: observed.total_variation(scan.observed, strength), 0.003),
     }
 
 
@@ -95,17 +114,14 @@ def evaluate_observed(
     rng, rows, scores = torch.Generator().manual_seed(seed), [], Scores()
     for rate, (held, test) in scans.items():
         for name, method in methods.items():
-            tried = lambda strength, run=method.run, held=held: _score(run, held, strength).mean("psnr")  # noqa: E731
-            strength, curve = tune(tried, method.start)
+            strength, curve = _tuned(method, held)
             started = time.perf_counter()
-            scores = _score(method.run, test, strength)
+            scores = _score(method.run, test, strength or 0.0)
             seconds = (time.perf_counter() - started) / sum(len(scan.scan_ids) for scan in test)
             found = scores.intervals(rng)
             rows.append(Row(name, rate, found["psnr"], found["ssim"], found["nmse"], method.evaluations, seconds,
-                            strength, tuple(curve)))  # fmt: skip
-            progress(
-                f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice, strength {strength:.3g}"
-            )
+                            strength, curve))  # fmt: skip
+            progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice, strength {strength}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
         simulated=True, domain="kspace", noise_std=spec.acquisition.noise_std, split="test",
@@ -115,9 +131,17 @@ def evaluate_observed(
     )  # fmt: skip
 
 
+def _tuned(method: Method, held: Sequence[Scan]) -> tuple[float | None, tuple[tuple[float, float], ...]]:
+    """The best strength on `held`, and all that were tried."""
+    if method.start is None:
+        return None, ()
+    strength, curve = tune(lambda tried: _score(method.run, held, tried).mean("psnr"), method.start)
+    return strength, tuple(curve)
+
+
 def _score(run: Callable[[Scan, float], Tensor], scans: Sequence[Scan], strength: float) -> Scores:
     scores = Scores()
-    with torch.inference_mode():
+    with torch.no_grad():  # no inference mode: samplers ask for derivatives of the network
         for scan in scans:
             scores.add(scan.scan_ids, [scan.patient] * len(scan.scan_ids), scan.truth, run(scan, strength).abs())
     scores.close()

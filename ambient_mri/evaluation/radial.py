@@ -65,7 +65,7 @@ def evaluate_radial(
     """
     if spec.acquisition.domain != "kspace":
         raise InputError("pixels were measured, and spokes are of k-space", where=spec.name, remedy="Use another spec")
-    prior = methods.load(bundle_path, "cpu", "kspace").prior
+    bundle = methods.load(bundle_path, "cpu", "kspace")
     scans = {}
     for count in spokes:
         held, test = _scans(spec, "validation", count, tuning_slices, seed), _scans(spec, "test", count, limit, seed)
@@ -73,7 +73,7 @@ def evaluate_radial(
         rate = noncartesian.acceleration(noncartesian.golden_angle(count, shape), shape)
         scans[round(rate, 2)] = (held, test)
     return evaluate_observed(
-        bundle_path, spec, scans, usual_methods(prior), seed=seed, command=command, progress=progress
+        bundle_path, spec, scans, usual_methods(bundle), seed=seed, command=command, progress=progress
     )
 
 

@@ -83,14 +83,14 @@ def evaluate_volumes(
     """
     if spec.acquisition.domain != "kspace" or spec.source.kind == "fastmri":
         raise InputError("volumes are simulated from images, for k-space", where=spec.name, remedy="Use another spec")
-    prior = methods.load(bundle_path, "cpu", "kspace").prior
+    bundle = methods.load(bundle_path, "cpu", "kspace")
     scans = {
         float(rate): (
             _scans(spec, "validation", rate, tuning_volumes, seed), _scans(spec, "test", rate, limit, seed)
         ) for rate in accelerations
     }  # fmt: skip
     return evaluate_observed(
-        bundle_path, spec, scans, usual_methods(prior), seed=seed, command=command, progress=progress
+        bundle_path, spec, scans, usual_methods(bundle), seed=seed, command=command, progress=progress
     )
 
 

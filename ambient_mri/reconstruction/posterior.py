@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,6 @@ class Posterior:
 
     def draw(self, measurement: Measurement, strength: float | None) -> Ensemble:
         """The samples of a batch. The first batch settles how many evaluations a time budget allows."""
-        observed = Observation.of(measurement)
         if self.sampling.seconds is not None:
             one, seconds = measurement[:1], self.sampling.seconds
             self.sampling = replace(self.sampling, seconds=None)
@@ -138,12 +138,16 @@ class Posterior:
                 self.draw(one, strength)
 
             self.nfe = affordable(seconds, attempt) + self.kind.before
+        return self.sample(Observation.of(measurement), measurement.scan_ids, strength)
+
+    def sample(self, observed: Observation, scan_ids: Sequence[str], strength: float | None = None) -> Ensemble:
+        """The samples of whatever was observed: slices, or a volume, through any operator."""
         levels = schedule(
             self.nfe - self.kind.before, self.low, corrections=self.kind.corrections,
             high=max(self.kind.high, 2 * self.low),
         )  # fmt: skip
         return ensemble(
-            self.kind.sampler, self.prior, observed, measurement.scan_ids, levels, samples=self.sampling.samples,
+            self.kind.sampler, self.prior, observed, scan_ids, levels, samples=self.sampling.samples,
             strength=self.strength if strength is None else strength, seed=self.sampling.seed, at_once=self.at_once,
         )  # fmt: skip
 
