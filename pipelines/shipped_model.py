@@ -22,6 +22,7 @@ from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.evaluate import evaluate
 from ambient_mri.prior.shipped import located, ship
 from ambient_mri.prior.training import TrainOptions, train
+from ambient_mri.reconstruction.posterior import SAMPLES, Sampling
 from ambient_mri.report import audit_text, evaluation_markdown, evaluation_page, write_audit
 from ambient_mri.sampling.preview import preview
 
@@ -36,8 +37,9 @@ def make(given: argparse.Namespace) -> int:
     asked = AuditOptions(bundle=bundle, data=given.data, out=out, level=given.level, device=given.device)
     found, annex = audit(asked, say)
     write_audit(out, found, annex)
+    sampling = Sampling(given.samples, given.nfe)
     evaluation = evaluate(bundle, spec, accelerations=given.acceleration, limit=given.limit, device=given.device,
-                          tuning_slices=given.tuning_slices, progress=say)  # fmt: skip
+                          tuning_slices=given.tuning_slices, sampling=sampling, progress=say)  # fmt: skip
     files.write(given.out / "evaluation.json", evaluation.to_json())
     files.write(given.out / "evaluation.html", evaluation_page(evaluation))
     pages = {"results.md": evaluation_markdown(evaluation), "audit.md": f"```\n{audit_text(found)}\n```\n"}
@@ -50,12 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
+    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int, "nfe": int}.items():
         parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
     parser.add_argument("--init", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--bundle", type=Path, help="trained elsewhere")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    usual = {"preset": "small", "level": "standard", "device": "cpu", "seed": 0, "batch-size": 8}
+    usual = {"preset": "small", "level": "standard", "device": "cpu", "seed": 0, "batch-size": 8, "samples": SAMPLES}
     for option, default in usual.items():
         parser.add_argument(f"--{option}", type=type(default), default=default)
     given = parser.parse_args(arguments)

@@ -57,7 +57,7 @@ def evaluate(
         Empty, or a law without a rate (blocks): the spec's own law.
     methods
         Those that do not apply to the data's domain are left out. None: `methods.default_methods` of the bundle, all
-        that draw no samples, or where it was refined `dds` and the classical ones.
+        that draw no samples, or where it was refined `mmps` and the classical ones.
     limit
         At most this many slices of the split.
     seed
