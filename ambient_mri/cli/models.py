@@ -38,7 +38,8 @@ def models_list(arguments: argparse.Namespace) -> int:
     for name, path in found.items():
         card = load_card(path)
         size = " x ".join(map(str, card.image_shape))
-        print(f"{name:{width}}  {card.title} ({size}, {card.coils} coils, {card.slices} slices, {card.licence})")
+        facts = f"{size}, {card.coils} coils, {card.slices} slices, {card.licence}"
+        print(f"{name:{width}}  {card.title}: {card.kind} ({facts})")
     return 0
 
 

@@ -131,6 +131,12 @@ class Card(BaseModel):
         whole = sum(slices for acquisition, slices in kinds if acquisition.pattern.kind == "fully_sampled")
         return f"from scans of which {whole} of {self.slices} were CLEAN" if whole else "from corrupted scans only"
 
+    @property
+    def kind(self) -> str:
+        """What the model is, in words."""
+        kinds = {"ambient": "ambient prior", REFINED: "proper prior, refined"}
+        return kinds.get(self.method, f"trained by {self.method}")
+
     def pattern(self) -> Pattern:
         """The law of A that the model was trained with."""
         if self.mixture is not None:
@@ -153,7 +159,7 @@ class Card(BaseModel):
             error = f"{mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients"
         lowest, highest = zip(*(one.acquisition.further.keep for one in self.components()), strict=True)
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
-        return f"""# {self.title}: ambient prior
+        return f"""# {self.title}: {self.kind}
 
 Trained by ambient-mri {self.version} {self.learned_from}, for research; not for diagnostic use.
 

@@ -63,7 +63,7 @@ KINDS = {
     "dps": Kind(dps.dps, dps.CORRECTIONS, 100, strength=True, derivative=True),
     "ddrm": Kind(ddrm.ddrm, ddrm.CORRECTIONS, 20),
     "dds": Kind(dds.dds, dds.CORRECTIONS, 100),
-    "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 12, mmps.HIGHEST, derivative=True),
+    "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 24, mmps.HIGHEST, derivative=True),
 }
 METHODS = tuple(KINDS)
 
