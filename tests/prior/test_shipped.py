@@ -77,3 +77,36 @@ def test_the_brain_models_reconstruct_patients_they_never_saw(name: str, data: s
         images = one_step(prior, batch), total_variation(batch, 0.00225)
     found = [sum(psnr(truth[[i]], image[[i], 0].abs().numpy()) for i in range(12)) / 12 for image in images]
     assert found[0] > found[1] + 1, found
+
+
+@pytest.mark.slow
+def test_a_refined_brain_model_samples_scans_on_lines_and_on_spokes(real_data: Path) -> None:
+    from ambient_mri.data.dataset import open_evaluation
+    from ambient_mri.evaluation import observed, radial
+    from ambient_mri.evaluation.metrics import psnr
+    from ambient_mri.reconstruction import noncartesian
+    from ambient_mri.reconstruction.classical import total_variation
+    from ambient_mri.reconstruction.posterior import Posterior, Sampling
+
+    if not (real_data / "brain_bids").is_dir():
+        pytest.skip("brain_bids is not there")
+    bundle = load_bundle(shipped.located("brain_flair_64_refined"))
+    scan, image = open_evaluation(load_spec("brain_bids"), "test", limit=1)[0]
+    truth = image[:, 0].abs()
+
+    def score(found: torch.Tensor) -> float:
+        return psnr(truth.numpy(), found[:, 0].abs().numpy())
+
+    lines = Posterior("mmps", bundle, Sampling(samples=2)).draw(scan, None).mean
+    assert score(lines) > score(total_variation(scan, 0.00225)) + 3
+
+    spokes = noncartesian.golden_angle(16, scan.image_shape)
+    seen = radial.simulated(scan, image, spokes, torch.Generator().manual_seed(0))
+    assert scan.sensitivity_maps is not None
+    one = observed.Scan(seen, scan.sensitivity_maps, truth[:, None], scan.scan_ids, "patient")
+    methods = observed.usual_methods(bundle)
+    assert list(methods) == ["mmps", "cg-sense", "l1-wavelet", "tv"]
+    assert methods["mmps"].start is None
+    assert methods["mmps"].evaluations == 48
+    found = {name: score(methods[name].run(one, strength)) for name, strength in (("mmps", 0.0), ("tv", 0.003))}
+    assert found["mmps"] > found["tv"] + 1, found
