@@ -129,7 +129,7 @@ def _trained(steps: int) -> Tensor:
 @pytest.mark.slow
 def test_whole_images_are_learned_from_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ambientgan.WIDTHS, "tiny", 32)
-    images = _trained(500)[:, 0].real
+    images = _trained(700)[:, 0].real
     level = images.mean((1, 2))
     assert 0.2 < float((level > 0.25).float().mean()) < 0.8, "both kinds"
     assert float((torch.minimum((level - 1).abs(), (level + 0.5).abs()) < 0.25).float().mean()) > 0.8
