@@ -121,7 +121,8 @@ def evaluate_observed(
             found = scores.intervals(rng)
             rows.append(Row(name, rate, found["psnr"], found["ssim"], found["nmse"], method.evaluations, seconds,
                             strength, curve))  # fmt: skip
-            progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice, strength {strength}")
+            tuned = "" if strength is None else f", strength {strength:.3g}"
+            progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice{tuned}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
         simulated=True, domain="kspace", noise_std=spec.acquisition.noise_std, split="test",

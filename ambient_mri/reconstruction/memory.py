@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ambient_mri.errors import InputError
 from ambient_mri.prior.network import Architecture
+from ambient_mri.sampling.mmps import SOLVES
 
 GIB = 2**30
 COMPLEX = 8
@@ -34,8 +35,8 @@ ATTENTION_COPIES = 3
 GRAPH_COPIES, GRAPH_ATTENTIONS = 60, 4
 """The same, but of every stage, and kept until no derivative of its output is asked for any more. Measured: 53 to 60
 and one in each of the four attentions of a stage, in float32; half of it in bfloat16."""
-ROW_COPIES, DIRECTIONS = 6, 8
-"""Copies of its k-space that a row of a sampler holds, and further ones where it solves with derivatives (`mmps`)."""
+ROW_COPIES = 6
+"""Copies of its k-space that a row of a sampler holds; `mmps` also keeps a direction a solve."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def plan(
     one_slice = (SOLVER_COPIES * coils + samples + 5) * y * x * COMPLEX
     one_row = 0 if network is None else network_bytes(network, (y, x), derivative=derivative)
     if samples:
-        one_row += (ROW_COPIES + DIRECTIONS * derivative) * coils * y * x * COMPLEX
+        one_row += (ROW_COPIES + SOLVES * derivative) * coils * y * x * COMPLEX
     held = held_now()
     room = limit - held - whole
     least = max(maps, one_row) + one_slice

@@ -222,9 +222,7 @@ def _drawn(run: methods.Reconstruct) -> int:
 def _plan(shape: tuple[int, int, int, int], run: methods.Reconstruct, choices: Choices, where: str) -> Plan:
     """What fits at once; a sampler is told how many rows."""
     derivative = isinstance(run, Posterior) and run.kind.derivative
-    work = plan(
-        shape, choices.network, choices.max_memory, samples=_drawn(run), derivative=derivative, where=where
-    )  # fmt: skip
+    work = plan(shape, choices.network, choices.max_memory, samples=_drawn(run), derivative=derivative, where=where)
     if isinstance(run, Posterior):
         run.at_once = work.rows
     return work
