@@ -78,7 +78,8 @@ def add(commands: Commands) -> None:
     add.add_argument("bundle", type=bundle, metavar="BUNDLE", help=BUNDLE)
     add.add_argument("-n", "--number", type=count, default=64, metavar="N", help="of images, default: %(default)s")
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="samples.npy and samples.png")
-    add.add_argument("--steps", type=count, default=18, help="noise levels of the sampler, default: %(default)s")
+    steps = "noise levels of the sampler, default: 12 for a prior of whole images, otherwise 18"
+    add.add_argument("--steps", type=count, metavar="N", help=steps)
     add.add_argument("--batch-size", type=count, default=16, help="default: %(default)s; changes no sample")
     common(add)
 

@@ -14,7 +14,7 @@ from ambient_mri.prior.bundle import load_bundle, load_card
 from ambient_mri.prior.card import REFINED
 from ambient_mri.prior.shipped import located
 from ambient_mri.sampling import prior_samples
-from ambient_mri.sampling.prior_samples import STOCHASTIC_BELOW, draw_given, draw_samples
+from ambient_mri.sampling.prior_samples import MASKED_STEPS, STOCHASTIC_BELOW, WHOLE_STEPS, draw_given, draw_samples
 from tests.laws.expectation import generators
 
 DRAWS = 48
@@ -30,15 +30,18 @@ def test_samples_are_drawn_through_the_masks_of_scans() -> None:
     assert float(shown.min()) > 0.85 * float(shown.median())
 
 
-def test_noise_is_added_at_all_levels_to_whole_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
+def test_whole_images_are_drawn_in_fewer_steps_with_noise_in_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
 
-    def heun(*_: Any, stochastic_below: float, **__: Any) -> Tensor:
-        asked.append(stochastic_below)
+    def heun(*_: Any, steps: int, stochastic_below: float, **__: Any) -> Tensor:
+        asked.append((steps, stochastic_below))
         return Tensor()
 
     monkeypatch.setattr(prior_samples, "heun", heun)
     ambient = load_bundle(located("brain_flair_64"))
     for bundle in (ambient, replace(ambient, card=ambient.card.model_copy(update={"method": REFINED}))):
+        draw_samples(bundle, generators(0, 2))
         draw_samples(bundle, generators(0, 2), 3)
-    assert asked == [STOCHASTIC_BELOW, math.inf]
+    assert asked == [
+        (MASKED_STEPS, STOCHASTIC_BELOW), (3, STOCHASTIC_BELOW), (WHOLE_STEPS, math.inf), (3, math.inf),
+    ]  # fmt: skip
