@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--missing", type=missing_value, help="value of missing pixels of images, or padding")
     parser.add_argument("--raw", type=Path, help="folder of raw data to reconstruct")
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--method", default="one-step")
+    parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)
 

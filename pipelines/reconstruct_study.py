@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, help="a trained model, for --method one-step")
-    parser.add_argument("--method", default="one-step")
+    parser.add_argument("--bundle", type=Path, help="a trained model")
+    parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
 

@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--max-memory", type=memory, metavar="SIZE", help="that the job may hold, such as 4G")
     add.add_argument("--fail-fast", action="store_true", help="stop at the first case that fails")
     add.add_argument("--cluster", metavar="WHERE", help="Dask: tcp://host:port of a scheduler, or slurm:PROFILE.yaml")
-    add.add_argument("--method", choices=EVERY_METHOD, default="one-step", help="default: %(default)s")
+    add.add_argument("--method", choices=EVERY_METHOD, help="default: one-step, or mmps of a refined model")
     add.add_argument("--strength", type=positive, metavar="S", help="default: the bundle's, or from the noise")
     samples(add)
     common(add)
@@ -85,7 +85,7 @@ def add(commands: Commands) -> None:
     add.set_defaults(run=calibrate)
     add.add_argument("bundle", type=bundle, metavar="BUNDLE", help="gets configs/calibration.json")
     add.add_argument("--data", required=True, metavar="SPEC", help="fitted on its validation split, checked on test")
-    add.add_argument("--method", choices=POSTERIOR, default="a-fill", help="default: %(default)s")
+    add.add_argument("--method", choices=POSTERIOR, help="default: a-fill, or mmps of a refined model")
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices of each split")
     samples(add)
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
@@ -97,15 +97,17 @@ def reconstruct(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.readers.magnitude import Missing
     from ambient_mri.reconstruction.batch import reconstruct as run
     from ambient_mri.reconstruction.layout import folder_of
+    from ambient_mri.reconstruction.methods import default_method
     from ambient_mri.report import write_gallery
 
+    method = arguments.method or default_method(arguments.bundle)
     folder = folder_of(arguments.out, arguments.layout)
     try:
         results = run(
-            arguments.bundle, arguments.files, arguments.out, method=arguments.method, strength=arguments.strength,
+            arguments.bundle, arguments.files, arguments.out, method=method, strength=arguments.strength,
             device=arguments.device if arguments.cluster else device(arguments.device), formats=arguments.format,
             missing=Missing(arguments.mask, arguments.missing), fail_fast=arguments.fail_fast, progress=say,
-            sampling=sampling(arguments, (arguments.method,)), cluster=arguments.cluster,
+            sampling=sampling(arguments, (method,)), cluster=arguments.cluster,
             max_memory=arguments.max_memory, layout=arguments.layout,
         )  # fmt: skip
     finally:  # also of a job that was interrupted, or of which some cases failed
@@ -145,11 +147,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def calibrate(arguments: argparse.Namespace) -> int:
     from ambient_mri.data.spec import load_spec
     from ambient_mri.evaluation.reliability import calibrate as run
+    from ambient_mri.reconstruction.methods import default_method
     from ambient_mri.report import calibration_page, calibration_text
 
+    method = arguments.method or default_method(arguments.bundle, "a-fill")
     found = run(
-        arguments.bundle, load_spec(arguments.data), method=arguments.method,
-        sampling=sampling(arguments, (arguments.method,)), limit=arguments.limit, device=device(arguments.device),
+        arguments.bundle, load_spec(arguments.data), method=method,
+        sampling=sampling(arguments, (method,)), limit=arguments.limit, device=device(arguments.device),
         seed=arguments.seed, progress=say,
     )  # fmt: skip
     print(calibration_text(found))

@@ -24,6 +24,7 @@ from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.cluster import connected, spread
 from ambient_mri.reconstruction.job import Asked, Job
 from ambient_mri.reconstruction.manifest import Entry, Failure
+from ambient_mri.reconstruction.methods import default_method
 from ambient_mri.reconstruction.pace import Pace
 from ambient_mri.reconstruction.products import Choices
 
@@ -70,7 +71,7 @@ def reconstruct(
     files: Sequence[Path | str],
     out: Path | str,
     *,
-    method: str = "one-step",
+    method: str | None = None,
     device: str = "cpu",
     strength: float | None = None,
     sampling: Sampling | None = None,
@@ -94,7 +95,7 @@ def reconstruct(
         fastMRI, MRD, BART, DICOM or NIfTI files, and folders of DICOM.
     method
         Of `methods.METHODS`, `methods.ITERATED`, or a posterior sampler of `methods.POSTERIOR`: then the images are
-        means, and standard deviations are written beside those of k-space.
+        means, and standard deviations are written beside those of k-space. None: `methods.default_method`.
     strength
         Of the method; None: the bundle's for one-step, for classical ones `methods.default_strength` of the noise.
     sampling
@@ -120,6 +121,7 @@ def reconstruct(
         Before anything is done: if the bundle cannot be used or two cases share a name. At the end: if any
         case failed, with what was wrong with each; what the others gave is kept (`PartlyDone`).
     """
+    method = default_method(bundle_path) if method is None else method
     choices = Choices(device, strength, outputs.checked(formats), None, None, max_memory, method)
     missing, inputs, folder = missing or Missing(), [Path(file) for file in files], layouts.folder_of(Path(out), layout)
     if cluster is not None:  # workers may run in another folder

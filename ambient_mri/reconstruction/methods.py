@@ -39,18 +39,35 @@ Reconstruct = Callable[[Measurement, float | None], Tensor]
 """(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
 
 
+OF_REFINED = "mmps"
+"""A refined model knows whole images only, which one-step does not ask about: its most accurate sampler."""
+
+
 def default_methods(bundle: Bundle | None) -> tuple[str, ...]:
     """What is compared where no methods are named: all that draw no samples and that the model can serve.
 
-    A refined model knows whole images only, which one-step does not ask about: `mmps` takes the place of the methods
-    that use a network, as the most accurate sampler of a proper prior. Without a model, the classical methods.
+    Of a refined model `mmps` takes the place of the methods that use a network. Without a model, the classical methods.
     """
     from ambient_mri.prior.card import REFINED
 
     classical_ones = tuple(name for name in METHODS if not needs_network(name))
     if bundle is None:
         return classical_ones
-    return ("mmps", *classical_ones) if bundle.card.method == REFINED else METHODS
+    return (OF_REFINED, *classical_ones) if bundle.card.method == REFINED else METHODS
+
+
+def default_method(bundle_path: Path | str | None, ambient: str = "one-step") -> str:
+    """What a model is used with where no method is named: `mmps` if it is a refined one, otherwise `ambient`.
+
+    Raises
+    ------
+    InputError
+        If there is no bundle at the path, or its card cannot be read.
+    """
+    from ambient_mri.prior.bundle import load_card
+    from ambient_mri.prior.card import REFINED
+
+    return OF_REFINED if bundle_path is not None and load_card(Path(bundle_path)).method == REFINED else ambient
 
 
 def applies(method: str, domain: str) -> bool:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ambient_mri.cli import main
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.batch import reconstruct
 
@@ -189,6 +191,20 @@ def test_one_step_with_a_bundle(scans: Path, tiny_bundle: Path, tmp_path: Path) 
         assert np.isfinite(np.asarray(file["reconstruction"])).all()
         assert file.attrs["model_trained_on"] == "brain_demo"
         assert len(file.attrs["bundle_sha256"]) == 64
+
+
+@pytest.mark.parametrize(("model", "method"), [("brain_flair_64", "one-step"), ("brain_flair_64_refined", "mmps")])
+def test_a_model_is_used_with_what_it_is_made_for(scans: Path, tmp_path: Path, model: str, method: str) -> None:
+    path, asked = _files(scans)[0], ["--samples", "2", "--nfe", "2"]
+    command = ["reconstruct", model, str(path), "--out", str(tmp_path), *asked]
+    if method == "one-step":
+        assert main(command) == 2, "one step draws no samples"
+    assert main(command[: None if method == "mmps" else -4]) == 0
+    with h5py.File(tmp_path / path.name) as file:
+        assert file.attrs["method"] == method
+    assert methods.default_method(located(model)) == method
+    assert methods.default_method(located(model), "a-fill") == {"one-step": "a-fill"}.get(method, method)
+    assert methods.default_method(None) == "one-step"
 
 
 def test_scans_of_mixed_sizes_share_a_job_and_one_model(
