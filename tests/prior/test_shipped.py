@@ -11,7 +11,10 @@ from ambient_mri.cli import main
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.prior import shipped
-from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.bundle import load_bundle, weights_sha256
+from ambient_mri.reconstruction.calibration import load_calibration
+from ambient_mri.reconstruction.methods import default_method
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.sampling.one_step import one_step
 
 
@@ -61,6 +64,15 @@ def test_models_of_the_package_are_small_and_say_what_they_are(name: str) -> Non
     assert (path / "docs/audit.md").is_file()
 
 
+def test_the_refined_model_comes_with_calibrated_deviations() -> None:
+    path = shipped.shipped()["brain_flair_64_refined"]
+    found = load_calibration(path, weights_sha256(path))
+    assert found is not None, "of other weights"
+    usual = Posterior(default_method(path), load_bundle(path), Sampling())
+    assert found.differs(usual.method, usual.sampling.samples, usual.nfe, None) == "", "as `reconstruct` draws them"
+    assert found.coverage[0] == pytest.approx(found.level, abs=0.02)
+
+
 @pytest.mark.parametrize(("name", "data"), [("brain_flair_64", "brain_bids"), ("brain_128", "brain_bids_128")])
 def test_the_brain_models_reconstruct_patients_they_never_saw(name: str, data: str, real_data: Path) -> None:
     from ambient_mri.data.dataset import open_evaluation
@@ -86,7 +98,6 @@ def test_a_refined_brain_model_samples_scans_on_lines_and_on_spokes(real_data: P
     from ambient_mri.evaluation.metrics import psnr
     from ambient_mri.reconstruction import noncartesian
     from ambient_mri.reconstruction.classical import total_variation
-    from ambient_mri.reconstruction.posterior import Posterior, Sampling
 
     if not (real_data / "brain_bids").is_dir():
         pytest.skip("brain_bids is not there")
