@@ -193,18 +193,29 @@ def test_one_step_with_a_bundle(scans: Path, tiny_bundle: Path, tmp_path: Path) 
         assert len(file.attrs["bundle_sha256"]) == 64
 
 
-@pytest.mark.parametrize(("model", "method"), [("brain_flair_64", "one-step"), ("brain_flair_64_refined", "mmps")])
-def test_a_model_is_used_with_what_it_is_made_for(scans: Path, tmp_path: Path, model: str, method: str) -> None:
-    path, asked = _files(scans)[0], ["--samples", "2", "--nfe", "2"]
-    command = ["reconstruct", model, str(path), "--out", str(tmp_path), *asked]
-    if method == "one-step":
-        assert main(command) == 2, "one step draws no samples"
-    assert main(command[: None if method == "mmps" else -4]) == 0
+DRAWN = ["--samples", "2", "--nfe", "2"]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "method", "sampler"),
+    [("brain_flair_64", [], "one-step", "a-fill"), ("brain_flair_64_refined", DRAWN, "mmps", "mmps")],
+)
+def test_a_model_is_used_with_what_it_is_made_for(
+    scans: Path, tmp_path: Path, model: str, asked: list[str], method: str, sampler: str
+) -> None:
+    path = _files(scans)[0]
+    assert main(["reconstruct", model, str(path), "--out", str(tmp_path), *asked]) == 0
     with h5py.File(tmp_path / path.name) as file:
         assert file.attrs["method"] == method
     assert methods.default_method(located(model)) == method
-    assert methods.default_method(located(model), "a-fill") == {"one-step": "a-fill"}.get(method, method)
+    assert methods.default_method(located(model), "a-fill") == sampler
+
+
+def test_without_a_method_or_a_refined_model_it_is_one_step(scans: Path, tmp_path: Path) -> None:
+    path = _files(scans)[0]
     assert methods.default_method(None) == "one-step"
+    command = ["reconstruct", "brain_flair_64", str(path), "--out", str(tmp_path), *DRAWN]
+    assert main(command) == 2, "one step draws no samples"
 
 
 def test_scans_of_mixed_sizes_share_a_job_and_one_model(
