@@ -126,16 +126,21 @@ def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str
     return Masked(encoding, scans.mask.to(device))
 
 
+def usual_steps(card: Card) -> int:
+    """Noise levels of a model's samples where none are asked for: 12 of whole images, 18 through a mask."""
+    return WHOLE_STEPS if is_proper(card) else MASKED_STEPS
+
+
 def draw_samples(bundle: Bundle, rngs: Sequence[Generator], steps: int | None = None) -> Tensor:
     """Images `(b, 1, y, x)` of a model, on its device, down to the noise of its scans.
 
-    `steps` as of `heun`; None: 12 for a prior of whole images, 18 through a mask.
+    `steps` as of `heun`; None: `usual_steps`.
     """
     card = bundle.card
     given = draw_given(card, rngs, bundle.device)
-    usual, below = (WHOLE_STEPS, math.inf) if is_proper(card) else (MASKED_STEPS, STOCHASTIC_BELOW)
-    return heun(bundle.prior, given, rngs, card.image_shape, steps=usual if steps is None else steps,
-                low=max(card.noise_std, LOWEST_SIGMA), stochastic_below=below)  # fmt: skip
+    return heun(bundle.prior, given, rngs, card.image_shape, steps=usual_steps(card) if steps is None else steps,
+                low=max(card.noise_std, LOWEST_SIGMA),
+                stochastic_below=math.inf if is_proper(card) else STOCHASTIC_BELOW)  # fmt: skip
 
 
 def sample_to_folder(

@@ -113,7 +113,8 @@ def ambient_network(bundle: Bundle) -> Prior:
     if bundle.card.method == REFINED:
         raise InputError(
             "a refined model knows E[x | x_t] of whole images, and this method asks about masked ones",
-            where=str(bundle.path), remedy="Use dds, mmps, ddrm or dps, or the ambient model that was refined",
+            where=str(bundle.path),
+            remedy="Leave out the method for mmps, name dds, ddrm or dps, or use the ambient model that was refined",
         )  # fmt: skip
     return bundle.prior
 
