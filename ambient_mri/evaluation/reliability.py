@@ -127,7 +127,10 @@ def calibrate(
     if method not in methods.POSTERIOR:
         raise InputError(f"{method} draws no samples: there is no spread to calibrate", where="--method",
                          remedy=f"Choose among {', '.join(methods.POSTERIOR)}")  # fmt: skip
-    bundle = methods.load(bundle_path, device, spec.acquisition.domain)
+    bundle = methods.load(bundle_path, device)
+    if bundle.card.acquisition.domain != spec.acquisition.domain:  # a bundle keeps one factor, for scans like its own
+        raise InputError("the model learned from data of another kind, and its calibration is for data like those",
+                         where=spec.name, remedy=f"Calibrate on data like {bundle.card.data}")  # fmt: skip
     run = Posterior(method, bundle, sampling or Sampling())
     held, rng = {}, torch.Generator().manual_seed(seed)
     for part in ("validation", "test"):

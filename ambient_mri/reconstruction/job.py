@@ -29,6 +29,7 @@ from ambient_mri.reconstruction.cluster import local_device
 from ambient_mri.reconstruction.export.dicom import Derivation
 from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, settings_key
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images
+from ambient_mri.sampling.proper import knows
 
 if TYPE_CHECKING:
     from ambient_mri.data.readers.kspace import KspaceVolume
@@ -79,7 +80,8 @@ class Job:
             only = tuple(asked.domains) if len(asked.domains) == 1 else ()
             bundle = methods.load(asked.bundle_path, choices.device, *only)
             weights = weights_sha256(bundle.path)
-            calibration = load_calibration(bundle.path, weights) if method in methods.POSTERIOR else None
+            spread = method in methods.POSTERIOR and bundle.card.acquisition.domain == "kspace"
+            calibration = load_calibration(bundle.path, weights) if spread else None  # restored pixels have no spread
             choices = replace(choices, card=bundle.card, calibration=calibration)
         self.out, self.method, self.choices, self.missing = asked.out, method, choices, asked.missing
         self.layout, self.manifest = asked.layout, Manifest(asked.out)
@@ -123,9 +125,9 @@ class Job:
         card = self.choices.card
         if not methods.applies(self.method, case.domain):
             raise InputError(f"{self.method} does not apply to {case.domain} data", where=str(case.path))
-        if card is not None and card.acquisition.domain != case.domain:
+        if card is not None and not knows(card, case.domain):
             raise InputError("the model was trained on data of another kind", where=str(case.path),
-                             remedy="Give images and k-space to models of their own")  # fmt: skip
+                             remedy="Give images and k-space to models of their own, or to a refined one")  # fmt: skip
         product, about, warnings, quality = self._made(case, advanced)
         flags = quality.flags()
         if not np.isfinite(product.image).all():

@@ -106,19 +106,20 @@ def load(path: Path | str | None, device: str, domain: str | None = None) -> Bun
     Raises
     ------
     InputError
-        If there is none, it cannot be read, or it was trained on data of the other domain.
+        If there is none, it cannot be read, or it knows data of the other domain only.
     """
     from ambient_mri.prior.bundle import load_bundle
+    from ambient_mri.sampling.proper import knows
 
     if path is None:
         raise InputError("the method needs a trained bundle", remedy="Give one, or choose a classical method")
     bundle = load_bundle(path, device=device)
-    if domain is not None and bundle.card.acquisition.domain != domain:
+    if domain is not None and not knows(bundle.card, domain):
         raise InputError(
             f"the model was trained on {'pixels' if domain == 'kspace' else 'k-space'}, and this is "
             f"{'k-space' if domain == 'kspace' else 'pixels'}",
             where=str(path),
-            remedy="Choose a bundle trained on data of this kind",
+            remedy="Choose a bundle trained on data of this kind, or a refined one, which knows whole images",
         )
     return bundle
 

@@ -12,6 +12,7 @@ from ambient_mri.measurement import Measurement, energy_scale
 from ambient_mri.prior.card import Card
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.withheld import Withheld, joined, withheld
+from ambient_mri.sampling.proper import is_proper
 
 SHARE_TOLERANCE = 0.15
 PIXELS_AT_ONCE = 2**20
@@ -78,6 +79,8 @@ def differences(shape: tuple[int, int], measured: npt.NDArray[np.bool_], card: C
     if shape != card.image_shape:
         sizes = [f"{rows} x {columns}" for rows, columns in (shape, card.image_shape)]
         found.append(f"the matrix is {sizes[0]}, the model was trained on {sizes[1]} images")
+    if is_proper(card):  # which met no mask
+        return tuple(found)
     damaged = measured[~measured.all(axis=(1, 2))]
     trained = 1 - float(card.pattern().probability(card.image_shape).mean())
     share = 1 - float(damaged.mean())

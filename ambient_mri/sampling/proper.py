@@ -85,6 +85,11 @@ def is_proper(card: Card) -> bool:
     return whole or card.method == REFINED
 
 
+def knows(card: Card, domain: str) -> bool:
+    """Whether a model can be used on data of a domain, "kspace" or "image": that of its scans; of whole images, any."""
+    return card.acquisition.domain == domain or is_proper(card)
+
+
 def proper_prior(bundle: Bundle) -> WholeImages:
     """The model of a bundle as a proper prior.
 

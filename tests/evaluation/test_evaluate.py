@@ -141,6 +141,15 @@ def test_missing_pixels_of_real_slices(real_data: Path, name: str) -> None:
     assert min(figures["tv"], figures["biharmonic"]) > figures["zero-filled"] + 3
 
 
+def test_a_refined_model_of_kspace_fills_in_pixels(real_data: Path) -> None:
+    """It learned of whole images, which no mask and no coil is part of."""
+    spec = load_spec("brain_bids_pixels")
+    found = evaluate(located("brain_flair_64_refined"), spec, methods=("mmps", "biharmonic"), limit=3,
+                     tuning_slices=1, sampling=Sampling(samples=2, nfe=8))  # fmt: skip
+    figures = {row.method: row.psnr.mean for row in found.rows}
+    assert figures["mmps"] > figures["biharmonic"] + 1
+
+
 def test_pixels_take_an_acceleration_as_the_share_that_is_measured(real_data: Path) -> None:
     found = evaluate(
         None, _small("brain_bids_pixels"), accelerations=(2.5, 5.0), methods=("tv",), limit=3, tuning_slices=3

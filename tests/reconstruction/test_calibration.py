@@ -124,6 +124,12 @@ def test_methods_without_samples_are_refused(method: str, bundle: Path, small: P
     assert refused.value.code == 2
 
 
+def test_data_of_another_kind_are_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A refined model can be used on them, and a factor that was found on pixels says nothing of k-space."""
+    assert main(["calibrate", str(bundle), "--data", "brain_bids_pixels"]) == 2
+    assert "another kind" in capsys.readouterr().err
+
+
 class _Recorder:
     """A sampler that notes what it is shown."""
 

@@ -15,10 +15,12 @@ from ambient_mri.cli import main
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing, open_nifti
 from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import reconstruct
 from ambient_mri.reconstruction.export.dicom import Derivation, write_mr_series
 from ambient_mri.reconstruction.export.dicom_source import from_dicom
 from ambient_mri.reconstruction.export.nifti import write_nifti
+from ambient_mri.reconstruction.posterior import Sampling
 
 pydicom = pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # vendors' private values are often out of the standard
@@ -102,6 +104,21 @@ def test_measured_pixels_stay_and_missing_ones_are_estimated(
     volume = nib.load(out / f"{name}.nii.gz")
     assert np.allclose(np.asarray(volume.dataobj).transpose(2, 1, 0), image)
     assert result.outputs[0].name == f"{name}.nii.gz"
+
+
+def test_a_refined_model_of_kspace_restores_images(
+    intact: DicomVolume, measured: np.ndarray, damaged: Path, tmp_path: Path
+) -> None:
+    model = located("brain_flair_64_refined")
+    (result,) = reconstruct(model, [damaged], tmp_path, formats=["hdf5"], missing=Missing(value="padding"),
+                            sampling=Sampling(samples=2, nfe=4))  # fmt: skip
+    truth = _read(intact)
+    with h5py.File(result.outputs[0]) as file:
+        image = np.asarray(file["reconstruction"])
+    assert np.array_equal(image[measured], truth[measured])
+    error = np.linalg.norm(image[~measured] - truth[~measured]) / np.linalg.norm(truth[~measured])
+    assert error < 0.3
+    assert not any("is missing, in training" in warning for warning in result.warnings)
 
 
 def test_slices_that_miss_nothing_are_not_looked_at(
