@@ -25,6 +25,7 @@ from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.pacs.address import open_archive
 from ambient_mri.pacs.query import Query, dates
 from ambient_mri.pacs.transfer import pull, push
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import reconstruct
 
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--series-description", default="", help="of series to pull, with wildcards")
     parser.add_argument("--missing", type=missing_value, help="value of missing pixels of images, or padding")
     parser.add_argument("--raw", type=Path, help="folder of raw data to reconstruct")
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--bundle", type=located)
     parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)

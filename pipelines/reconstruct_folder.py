@@ -16,6 +16,7 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.cli.program import run_program
 from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import Result, reconstruct
 from ambient_mri.reconstruction.manifest import Manifest
 from ambient_mri.report import write_gallery
@@ -39,7 +40,7 @@ def summary(results: Sequence[Result], out: Path, failure: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="with *.h5 files as fastMRI ships them")
-    parser.add_argument("--bundle", type=Path, required=True, help="a trained model")
+    parser.add_argument("--bundle", type=located, required=True, help="a bundle, or a model of the package")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)

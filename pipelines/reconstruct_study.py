@@ -17,6 +17,7 @@ from pathlib import Path
 from ambient_mri import files
 from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
 from ambient_mri.errors import InputError, PartlyDone
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import reconstruct
 from ambient_mri.report import write_gallery
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, help="a trained model")
+    parser.add_argument("--bundle", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)

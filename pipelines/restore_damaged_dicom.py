@@ -1,11 +1,11 @@
 """Restore missing pixels of the DICOM series of a folder, and prove that no measured pixel was changed.
 
-    python pipelines/restore_damaged_dicom.py STUDY --out DIR --bundle runs/blocks/bundle --missing padding
+    python pipelines/restore_damaged_dicom.py STUDY --out DIR --bundle brain_128_refined --missing padding
     python pipelines/restore_damaged_dicom.py STUDY --out DIR --method biharmonic --mask damaged.npy
 
-The model has to be trained on missing pixels or blocks (data specs with `domain: image`). What is missing is always
-said, by a mask file (0 = missing) or by the value that missing pixels have; nothing is guessed. Exit code 3: some
-series failed.
+The model is a refined one, such as brain_128_refined, or was trained on missing pixels or blocks (data specs with
+`domain: image`). What is missing is always said, by a mask file (0 = missing) or by the value that missing pixels have;
+nothing is guessed. Exit code 3: some series failed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ambient_mri.cli.program import run_program
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import PartlyDone
+from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import Result, reconstruct
 from ambient_mri.report import write_gallery
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, help="a model trained on missing pixels")
+    parser.add_argument("--bundle", type=located, help="a refined model, or one trained on missing pixels")
     parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="cpu")
     said = parser.add_mutually_exclusive_group(required=True)
