@@ -141,7 +141,8 @@ def _lap(
     error = _withheld(refined, options.sampler, spec, scans, posterior, seed, options.device)
     update = {
         "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
-        "minutes": card.minutes + learner.seconds / 60, "initialised_from": called(options.bundle), "batch_size": BATCH,
+        "minutes": card.minutes + learner.seconds / 60, "batch_size": BATCH,
+        "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
         "data": spec.name, "data_sha256": spec.sha256, "refinement": (*earlier, done),
         "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip

@@ -190,6 +190,15 @@ def test_more_laps_continue_and_finished_images_are_gone(options: RefineOptions,
     assert record.keys() == {"variance", "effective_number", "withheld_nmse"}
 
 
+def test_laps_of_a_refined_model_go_on_from_its_own(
+    options: RefineOptions, refined: Path, start: Path, tmp_path: Path
+) -> None:
+    again = replace(options, bundle=refined, out=tmp_path, laps=1, steps=1)
+    card = load_bundle(refine(again, posterior(1, options.nfe))).card
+    assert [lap.lap for lap in card.refinement] == [0, 1, 2]
+    assert card.initialised_from == str(start), "the ambient model; the laps since are all in the card"
+
+
 def test_another_refinement_in_the_same_folder_and_other_data_are_refused(
     options: RefineOptions, refined: Path, tmp_path: Path
 ) -> None:
