@@ -86,8 +86,11 @@ def is_proper(card: Card) -> bool:
 
 
 def knows(card: Card, domain: str) -> bool:
-    """Whether a model can be used on data of a domain, "kspace" or "image": that of its scans; of whole images, any."""
-    return card.acquisition.domain == domain or is_proper(card)
+    """Whether a model can be used on data of a domain, "kspace" or "image": that of its scans, if refined any.
+
+    A refined model is asked about whole images only (`ambient_network`), which are the same behind all scans.
+    """
+    return card.acquisition.domain == domain or card.method == REFINED
 
 
 def proper_prior(bundle: Bundle) -> WholeImages:
