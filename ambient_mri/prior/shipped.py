@@ -29,6 +29,8 @@ def called(bundle: Path) -> str:
 def ship(bundle: Path, name: str, pages: Mapping[str, str], folder: Path = FOLDER) -> Path:
     """A bundle as the package carries it: weights in half precision, and `pages` beside the card in `docs`.
 
+    It takes the place of an earlier model of that name, whose calibration is not of these weights.
+
     Raises
     ------
     InputError
@@ -37,15 +39,19 @@ def ship(bundle: Path, name: str, pages: Mapping[str, str], folder: Path = FOLDE
     from safetensors.torch import load_file, save
 
     target = folder / name
+    earlier = {path for path in target.rglob("*") if path.is_file()}
     for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
         if path.suffix == ".safetensors":
             halved = {
                 key: value.half() if value.is_floating_point() else value for key, value in load_file(path).items()
             }
-            files.write(target / path.relative_to(bundle), save(halved))
+            earlier.discard(files.write(target / path.relative_to(bundle), save(halved)))
         elif path.name != "card.json":
-            files.write(target / path.relative_to(bundle), path.read_bytes())
+            earlier.discard(files.write(target / path.relative_to(bundle), path.read_bytes()))
     for page, text in pages.items():
-        files.write(target / "docs" / page, text)
-    files.write(target / "configs" / "card.json", (bundle / "configs" / "card.json").read_bytes())  # last: it is whole
+        earlier.discard(files.write(target / "docs" / page, text))
+    card = target / "configs" / "card.json"
+    for path in earlier - {card}:
+        path.unlink()
+    files.write(card, (bundle / "configs" / "card.json").read_bytes())  # last: it is whole
     return target

@@ -25,6 +25,15 @@ def folder(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
+def test_nothing_is_left_of_an_earlier_model(folder: Path, tiny_bundle: Path) -> None:
+    stale = folder / "brain/configs/calibration.json"
+    stale.write_text("{}")
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    shipped.ship(tiny_bundle, "brain", {"results.md": "Another table\n"}, folder)
+    assert {path for path in folder.rglob("*") if path.is_file()} == before - {stale}
+    assert (folder / "brain/docs/results.md").read_text() == "Another table\n"
+
+
 def test_a_shipped_model_is_half_as_large_and_reconstructs_alike(folder: Path, tiny_bundle: Path) -> None:
     sizes = [(path / "models/model.safetensors").stat().st_size for path in (folder / "brain", tiny_bundle)]
     assert sizes[0] < 0.51 * sizes[1]
