@@ -132,7 +132,8 @@ def test_a_scheduler_that_dies_is_named_and_what_is_done_is_kept(scans: list[Pat
             ):
                 # thousands of iterations: the cases must not all be done before the scheduler is
                 reconstruct(None, scans, out, method="l1-wavelet", strength=1e-6, cluster=address, progress=progress)
-    assert len(json.loads((out / "manifest.json").read_text())["files"]) >= 3
+    kept = json.loads((out / "manifest.json").read_text())
+    assert len(kept["files"]) + len(kept["failed"]) >= 3  # the damaged one may be among the first
 
 
 @pytest.mark.slow
