@@ -23,7 +23,7 @@ from ambient_mri import files
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.evaluate import evaluate
-from ambient_mri.evaluation.results import Evaluation
+from ambient_mri.evaluation.results import FORMAT, Evaluation
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction.manifest import Manifest, settings_key
@@ -42,9 +42,9 @@ def compare(given: argparse.Namespace) -> Evaluation:
         data, methods = given.clean if name == "clean" else given.data, METHODS if name == "ambient" else LEARNED
         bundle = train(TrainOptions(data, given.out / name, given.minutes, given.steps, given.preset, given.seed,
                                     method=method, device=given.device))  # fmt: skip
-        key = settings_key({"data": spec.sha256, "weights": weights_sha256(bundle), "methods": methods, **asked})
+        which = {"data": spec.sha256, "weights": weights_sha256(bundle), "methods": methods, "format": FORMAT}
         stored, page = given.out / f"{name}.json", given.out / f"{name}.html"
-        if done.done(name, key) is None:
+        if done.done(name, key := settings_key(which | asked)) is None:
             one = evaluate(bundle, spec, methods=methods, device=given.device, seed=given.seed, **asked)
             files.write(stored, one.to_json())
             files.write(page, evaluation_page(one))

@@ -3,9 +3,9 @@
     python pipelines/paper_restoration_table.py --minutes 60 --out runs/restoration
 
 Rows: p = .4, .6, .8, .9 of the pixels, blocks, R = 2, 4, 6, 8. Methods: one-step, a-fill, A-DPS, DPS and DDRM with the
-clean-trained prior, SSDU, classical. PSNR, SSIM, NMSE, network evaluations, seconds. Three networks a data set, each
-trained for --minutes. Run it again after an interruption: trainings resume, and what is finished is not repeated.
-Writes results.md, .json and .html.
+clean-trained prior, SSDU, classical. PSNR, SSIM, NMSE, feature distance, evaluations, seconds. Three networks a data
+set, each trained for --minutes. Run it again after an interruption: trainings resume, and what is finished is not
+repeated. Writes results.md, .json and .html.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def add(commands: Commands) -> None:
     add = command(
         commands,
         "evaluate",
-        "PSNR, SSIM and NMSE beside classical methods, where the truth is known",
+        "PSNR, SSIM, NMSE and feature distance beside classical methods, where the truth is known",
         "evaluate brain_flair_64 --data brain_bids --acceleration 2,4,8 --html evaluation.html",
     )
     add.set_defaults(run=evaluate)

@@ -19,7 +19,7 @@ from ambient_mri import files
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.evaluation.evaluate import evaluate
-from ambient_mri.evaluation.results import Evaluation, Row
+from ambient_mri.evaluation.results import FORMAT, Evaluation, Row
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.reconstruction import methods as named
@@ -97,7 +97,8 @@ def restoration_table(
         bundle = train(replace(training, data=source, out=out / part.training, method=method))
         name = f"{part.training}_{part.methods[0]}"
         asked = {"rates": list(rates), "limit": limit, "tuning_slices": tuning_slices, "samples": part.samples}
-        key = settings_key(asked | {"data": spec.sha256, "weights": weights_sha256(bundle), "methods": part.methods})
+        given = {"data": spec.sha256, "weights": weights_sha256(bundle), "methods": part.methods, "format": FORMAT}
+        key = settings_key(asked | given)
         stored = out / f"{name}.json"
         if done.done(name, key) is None:
             one = evaluate(

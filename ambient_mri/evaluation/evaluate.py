@@ -132,7 +132,7 @@ def _tune(run: named.Reconstruct, quick: named.Reconstruct, name: str, held: Seq
     """Strengths are compared by `quick`; the figure is that of `run`."""
 
     def score(strength: float | None, run: named.Reconstruct = quick) -> float:
-        scores = Scores()
+        scores = Scores(("psnr",))
         for batch in held:
             image = run(batch.measurement, strength).abs().cpu()
             scores.add(batch.measurement.scan_ids, batch.patients, batch.truth, image)
@@ -172,8 +172,8 @@ def _reconstruct(
 def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, nfe: int, seconds: float, rng: Generator) -> Row:
     intervals = scores.intervals(rng)
     return Row(
-        method=name, acceleration=rate, psnr=intervals["psnr"], ssim=intervals["ssim"], nmse=intervals["nmse"],
-        nfe=nfe, seconds_per_slice=seconds, strength=tuned.strength, tuning=tuned.curve,
+        method=name, acceleration=rate, **intervals, nfe=nfe, seconds_per_slice=seconds, strength=tuned.strength,
+        tuning=tuned.curve,
     )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, _Tuned]
         )
         for key in FIGURES
     }
-    return [Gain(rate, method, rival, paired["psnr"], paired["ssim"], paired["nmse"])]
+    return [Gain(rate, method, rival, **paired)]
 
 
 def _laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pattern]]:

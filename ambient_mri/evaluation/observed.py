@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.evaluation.results import Evaluation, Row
-from ambient_mri.evaluation.scoring import Scores
+from ambient_mri.evaluation.scoring import FIGURES, Scores
 from ambient_mri.evaluation.tuning import tune
 from ambient_mri.operators import Sense
 from ambient_mri.prior.bundle import Bundle, weights_sha256
@@ -119,8 +119,8 @@ def evaluate_observed(
             scores = _score(method.run, test, strength or 0.0)
             seconds = (time.perf_counter() - started) / sum(len(scan.scan_ids) for scan in test)
             found = scores.intervals(rng)
-            rows.append(Row(name, rate, found["psnr"], found["ssim"], found["nmse"], method.evaluations, seconds,
-                            strength, curve))  # fmt: skip
+            rows.append(Row(name, rate, **found, nfe=method.evaluations, seconds_per_slice=seconds, strength=strength,
+                            tuning=curve))  # fmt: skip
             tuned = "" if strength is None else f", strength {strength:.3g}"
             progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice{tuned}")
     return Evaluation(
@@ -136,12 +136,14 @@ def _tuned(method: Method, held: Sequence[Scan]) -> tuple[float | None, tuple[tu
     """The best strength on `held`, and all that were tried."""
     if method.start is None:
         return None, ()
-    strength, curve = tune(lambda tried: _score(method.run, held, tried).mean("psnr"), method.start)
+    strength, curve = tune(lambda tried: _score(method.run, held, tried, ("psnr",)).mean("psnr"), method.start)
     return strength, tuple(curve)
 
 
-def _score(run: Callable[[Scan, float], Tensor], scans: Sequence[Scan], strength: float) -> Scores:
-    scores = Scores()
+def _score(
+    run: Callable[[Scan, float], Tensor], scans: Sequence[Scan], strength: float, keys: tuple[str, ...] = tuple(FIGURES)
+) -> Scores:
+    scores = Scores(keys)
     with torch.no_grad():  # no inference mode: samplers ask for derivatives of the network
         for scan in scans:
             scores.add(scan.scan_ids, [scan.patient] * len(scan.scan_ids), scan.truth, run(scan, strength).abs())

@@ -36,6 +36,7 @@ class Row:
     psnr: Interval
     ssim: Interval
     nmse: Interval
+    features: Interval
     nfe: int
     seconds_per_slice: float
     strength: float | None
@@ -52,6 +53,7 @@ class Gain:
     psnr: Interval
     ssim: Interval
     nmse: Interval
+    features: Interval
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,11 @@ class Evaluation:
             raise InputError("not the JSON of an evaluation", remedy="Give a file of `evaluate --json`") from None
 
 
-FORMAT = "ambient-mri evaluation 1"
+FORMAT = "ambient-mri evaluation 2"
 
 
 def _intervals(values: dict[str, Any]) -> dict[str, Any]:
-    return values | {key: Interval(**values[key]) for key in ("psnr", "ssim", "nmse")}
+    return values | {key: Interval(**values[key]) for key in ("psnr", "ssim", "nmse", "features")}
 
 
 def _row(values: dict[str, Any]) -> Row:

@@ -10,11 +10,16 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans
-from ambient_mri.evaluation.metrics import Interval, Volume, nmse, patient_bootstrap, psnr, ssim
+from ambient_mri.evaluation.metrics import Interval, Volume, feature_distance, nmse, patient_bootstrap, psnr, ssim
 from ambient_mri.measurement import Measurement, collate
 
 BATCH = 16
-FIGURES: dict[str, Callable[[Volume, Volume], float]] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
+FIGURES: dict[str, Callable[[Volume, Volume], float]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "nmse": nmse,
+    "features": feature_distance,
+}
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,23 @@ def batches(scans: EvaluationScans, device: str) -> Iterator[Batch]:
 
 @dataclass
 class Scores:
-    """The figures of one method, volume by volume; only the volume at hand is held in memory."""
+    """The figures of one method, volume by volume; only the volume at hand is held in memory.
 
-    values: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in FIGURES})
+    Parameters
+    ----------
+    keys
+        Which figures; tuning needs one.
+    """
+
+    keys: tuple[str, ...] = tuple(FIGURES)
+    values: dict[str, list[float]] = field(init=False)
     patients: list[str] = field(default_factory=list)
     volumes: list[str] = field(default_factory=list)
     _truth: list[Tensor] = field(default_factory=list)
     _image: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.values = {key: [] for key in self.keys}
 
     def add(self, scan_ids: Sequence[str], patients: Sequence[str], truth: Tensor, image: Tensor) -> None:
         """Magnitudes `(b, 1, y, x)` of the next slices, true and reconstructed."""
@@ -68,13 +83,13 @@ class Scores:
     def close(self) -> None:
         if self._truth:
             truth, image = (torch.stack(part).numpy() for part in (self._truth, self._image))
-            for key, figure in FIGURES.items():
-                self.values[key].append(figure(truth, image))
+            for key in self.keys:
+                self.values[key].append(FIGURES[key](truth, image))
         self._truth, self._image = [], []
 
     def intervals(self, rng: Generator) -> dict[str, Interval]:
         """Of each figure, by a bootstrap over patients."""
-        return {key: patient_bootstrap(self.values[key], self.patients, rng) for key in FIGURES}
+        return {key: patient_bootstrap(self.values[key], self.patients, rng) for key in self.keys}
 
     def mean(self, key: str) -> float:
         """Over patients."""

@@ -16,8 +16,8 @@ from torch import Generator
 from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.features import Axes, Embed, Features, Images, scattering
 from ambient_mri.generation import distances
-from ambient_mri.generation.features import Axes, Embed, Features, Images, scattering
 from ambient_mri.generation.results import Comparison, Figure, Row
 
 DIMENSIONS = 32

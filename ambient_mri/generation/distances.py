@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Generator
 
+from ambient_mri.evaluation.features import Features, Images
 from ambient_mri.fourier import fft2c
-from ambient_mri.generation.features import Features, Images
 
 NEIGHBOURS = 3
 PROJECTIONS = 256

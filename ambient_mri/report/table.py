@@ -20,14 +20,19 @@ class Column:
     higher_is_better: bool
 
     def of(self, row: Row) -> Interval:
-        intervals = {"psnr": row.psnr, "ssim": row.ssim, "nmse": row.nmse}
+        intervals = {"psnr": row.psnr, "ssim": row.ssim, "nmse": row.nmse, "features": row.features}
         return intervals[self.key]
 
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}"
 
 
-COLUMNS = (Column("psnr", "PSNR (dB)", 2, True), Column("ssim", "SSIM", 4, True), Column("nmse", "NMSE", 4, False))
+COLUMNS = (
+    Column("psnr", "PSNR (dB)", 2, True),
+    Column("ssim", "SSIM", 4, True),
+    Column("nmse", "NMSE", 4, False),
+    Column("features", "Feature distance", 3, False),
+)
 
 
 def by_acceleration(rows: Iterable[Row]) -> list[tuple[float, list[Row]]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 
-from ambient_mri.evaluation.metrics import nmse, patient_bootstrap, psnr, ssim
+from ambient_mri.evaluation.metrics import feature_distance, nmse, patient_bootstrap, psnr, ssim
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.random((3, 17, 12)).astype("f4") * np.array([1.0, 2.0, 0.5], "f4")[:, None, None]
@@ -30,6 +31,20 @@ def test_ssim_has_the_data_range_of_the_volume() -> None:
     by_hand = (2 * mx * my + c1) * (2 * covariance + c2)
     by_hand /= (mx**2 + my**2 + c1) * (x.var(ddof=1) + y.var(ddof=1) + c2)
     assert ssim(TRUTH[:1, :7, :7], IMAGE[:1, :7, :7]) == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_feature_distance_sees_lost_texture_and_not_where_things_lie_nor_in_which_units() -> None:
+    rng = np.random.default_rng(0)
+    texture = np.abs(1 + 0.3 * rng.standard_normal((2, 32, 32))).astype("f4")
+    smooth = np.stack([uniform_filter(one, 3, mode="wrap") for one in texture])
+    turned = np.roll(texture, (3, 5), (1, 2))
+    assert feature_distance(texture, texture) == 0
+    assert feature_distance(texture, smooth) > 0.3
+    assert feature_distance(texture, turned) < 0.1 * feature_distance(texture, smooth)
+    assert nmse(texture, turned) > nmse(texture, smooth)
+    assert feature_distance(1e4 * texture, 1e4 * smooth) == pytest.approx(feature_distance(texture, smooth), rel=1e-3)
+    assert 0.7 * np.log(1.1) < feature_distance(texture, 1.1 * texture) < np.log(1.1), "10 % brighter"
+    assert feature_distance(np.zeros((1, 16, 16), "f4"), np.zeros((1, 16, 16), "f4")) == 0
 
 
 def test_intervals_cover_the_true_mean_and_count_patients() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator
 
 from ambient_mri.data.cohort import subject
+from ambient_mri.evaluation.features import Axes, Features, Images, scattering
 from ambient_mri.generation.compare import Real, Yardstick
 from ambient_mri.generation.distances import (
     frechet,
@@ -18,7 +19,6 @@ from ambient_mri.generation.distances import (
     spectrum,
     support,
 )  # fmt: skip
-from ambient_mri.generation.features import Axes, Features, Images, scattering
 from tests.laws.reproducibility import check_global_state_untouched
 
 RNG = np.random.default_rng(0)

@@ -21,7 +21,8 @@ def _interval(mean: float, half: float = 0.5) -> Interval:
 
 
 def _row(method: str, rate: float, psnr: float, nmse: float) -> Row:
-    return Row(method, rate, _interval(psnr), _interval(psnr / 40, 0.01), _interval(nmse, 0.001), 1, 0.01, 0.003)
+    error = _interval(nmse, 0.001)
+    return Row(method, rate, _interval(psnr), _interval(psnr / 40, 0.01), error, error, 1, 0.01, 0.003)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def evaluation() -> Evaluation:
             _row("one-step", 4, 30, 0.02), _row("tv", 4, 25, 0.05),
             _row("tv", 2, 31, 0.01), _row("one-step", 2, 29, 0.03),
         ),
-        gains=(Gain(4, "one-step", "tv", _interval(5.0), _interval(0.1), _interval(-0.03)),),
+        gains=(Gain(4, "one-step", "tv", _interval(5.0), _interval(0.1), _interval(-0.03), _interval(-0.2)),),
         examples=(Example(4, "scan/0", truth, images),),
     )  # fmt: skip
 
@@ -70,7 +71,7 @@ def test_rivals_are_marked_where_they_win(evaluation: Evaluation) -> None:
 
 def test_lower_nmse_wins_and_printed_ties_are_shared() -> None:
     rows = [_row("a", 4, 30.001, 0.02), _row("b", 4, 30.002, 0.01), _row("c", 4, float("nan"), float("nan"))]
-    psnr, _, nmse = COLUMNS
+    psnr, _, nmse, _ = COLUMNS
     assert winners(rows, psnr) == {"a", "b"}
     assert winners(rows, nmse) == {"b"}
 
@@ -84,7 +85,7 @@ def test_lower_nmse_wins_and_printed_ties_are_shared() -> None:
     ],
 )
 def test_gains_are_said_as_they_are(psnr: Interval, expected: str) -> None:
-    assert expected in gain_sentence(Gain(4, "one-step", "tv", psnr, _interval(0), _interval(0)))
+    assert expected in gain_sentence(Gain(4, "one-step", "tv", psnr, *[_interval(0)] * 3))
 
 
 def test_equal_results_give_equal_bytes_and_few_results_a_page(evaluation: Evaluation) -> None:
