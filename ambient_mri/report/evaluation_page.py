@@ -126,6 +126,8 @@ def _reading(evaluation: Evaluation) -> list[str]:
         "<dt>R</dt><dd>Acceleration: one phase-encode line (or pixel) in R was measured, on average.</dd>",
         "<dt>PSNR, SSIM, NMSE</dt><dd>On magnitude images, as the fastMRI challenge defines them: the data range "
         "is the largest value of the true volume; NMSE is the squared error over the squared truth.</dd>",
+        "<dt>Feature distance</dt><dd>How far apart the texture of image and truth is, whatever its place: root mean "
+        "square difference of scattering features. .1: 10 % too much or little, as what was smoothed away.</dd>",
         "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; their slices stay together.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
         f"consistency solve), chosen for each R on {evaluation.tuning_slices} slices of the validation split, never on "

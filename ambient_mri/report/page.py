@@ -30,6 +30,7 @@ figure { margin: 0; flex: 1 1 8rem; max-width: 11.5rem; }
 figure img { display: block; width: 100%; background: #000; image-rendering: pixelated; }
 figure img + img { margin-top: 2px; } figcaption { font-size: .82rem; line-height: 1.3; padding-bottom: .15rem; }
 code { font: .88em ui-monospace, "DejaVu Sans Mono", monospace; background: #f3f5f7; padding: .1em .3em; }
+code { overflow-wrap: anywhere; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 0; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
   .wide { overflow: visible; } table { font-size: 8pt; } th, td { padding: .2rem .35rem; }
