@@ -37,7 +37,10 @@ def _pipeline(name: str) -> Pipeline:
     return main
 
 
-def test_corrupted_beside_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupted_beside_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)  # coarse: eleven rows are tuned
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "clean.yaml").write_text(CLEAN)
     out, run = tmp_path / "out", _pipeline("corrupted_vs_clean")
