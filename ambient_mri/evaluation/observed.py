@@ -115,9 +115,8 @@ def evaluate_observed(
     for rate, (held, test) in scans.items():
         for name, method in methods.items():
             strength, curve = _tuned(method, held)
-            started = time.perf_counter()
-            scores = _score(method.run, test, strength or 0.0)
-            seconds = (time.perf_counter() - started) / sum(len(scan.scan_ids) for scan in test)
+            scores, seconds = _score(method.run, test, strength or 0.0)
+            seconds /= sum(len(scan.scan_ids) for scan in test)
             found = scores.intervals(rng)
             rows.append(Row(name, rate, **found, nfe=method.evaluations, seconds_per_slice=seconds, strength=strength,
                             tuning=curve))  # fmt: skip
@@ -136,16 +135,20 @@ def _tuned(method: Method, held: Sequence[Scan]) -> tuple[float | None, tuple[tu
     """The best strength on `held`, and all that were tried."""
     if method.start is None:
         return None, ()
-    strength, curve = tune(lambda tried: _score(method.run, held, tried, ("psnr",)).mean("psnr"), method.start)
+    strength, curve = tune(lambda tried: _score(method.run, held, tried, ("psnr",))[0].mean("psnr"), method.start)
     return strength, tuple(curve)
 
 
 def _score(
     run: Callable[[Scan, float], Tensor], scans: Sequence[Scan], strength: float, keys: tuple[str, ...] = tuple(FIGURES)
-) -> Scores:
-    scores = Scores(keys)
+) -> tuple[Scores, float]:
+    """The figures, and the seconds that `run` took in all."""
+    scores, seconds = Scores(keys), 0.0
     with torch.no_grad():  # no inference mode: samplers ask for derivatives of the network
         for scan in scans:
-            scores.add(scan.scan_ids, [scan.patient] * len(scan.scan_ids), scan.truth, run(scan, strength).abs())
+            started = time.perf_counter()
+            image = run(scan, strength).abs()
+            seconds += time.perf_counter() - started
+            scores.add(scan.scan_ids, [scan.patient] * len(scan.scan_ids), scan.truth, image)
     scores.close()
-    return scores
+    return scores, seconds

@@ -20,8 +20,8 @@ class Column:
     higher_is_better: bool
 
     def of(self, row: Row) -> Interval:
-        intervals = {"psnr": row.psnr, "ssim": row.ssim, "nmse": row.nmse, "features": row.features}
-        return intervals[self.key]
+        interval: Interval = getattr(row, self.key)
+        return interval
 
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}"

@@ -43,7 +43,7 @@ def test_rows_are_complete_and_plausible(evaluation: Evaluation) -> None:
         assert row.psnr.low <= row.psnr.mean <= row.psnr.high
         assert 0 < row.ssim.mean <= 1
         assert 0 < row.nmse.mean < 1
-        assert 0 < row.features.mean < 3
+        assert row.nmse.mean < row.features.mean < 3, "of amplitudes, not energies"
         assert row.nfe == 0
         assert row.seconds_per_slice > 0
         assert (row.strength is None) == (row.method == "zero-filled")
