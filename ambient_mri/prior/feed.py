@@ -66,7 +66,7 @@ def feed(prepared: Prepared, batches: Batches, workers: int, device: str) -> Ite
             ) from None  # fmt: skip
         if isinstance(batch, Exception):
             raise batch
-        yield _on(device, *batch)
+        yield there(device, *batch)
 
 
 def default_workers(device: str) -> int:
@@ -92,12 +92,12 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _on(device: str, measurement: Measurement, drawn: Draw) -> tuple[Measurement, Draw]:
-    """Moved; the maps once, for A and Ã share them."""
+def there(device: str, measurement: Measurement, drawn: Draw) -> tuple[Measurement, Draw]:
+    """Moved to the device; the maps once, for A and Ã share them."""
 
-    def there(value: Tensor) -> Tensor:
+    def on(value: Tensor) -> Tensor:
         return value.to(device)
 
     moved, further = measurement.to(device), drawn.further
-    shown = Masked(moved.encoding(), there(further.operator.mask))
-    return moved, Draw(Further(shown, there(further.weight)), there(drawn.sigma), there(drawn.noise))
+    shown = Masked(moved.encoding(), on(further.operator.mask))
+    return moved, Draw(Further(shown, on(further.weight)), on(drawn.sigma), on(drawn.noise))

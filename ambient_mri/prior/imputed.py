@@ -26,8 +26,8 @@ from ambient_mri.operators import Identity, Sense
 
 logger = logging.getLogger("ambient_mri.refinement")
 
-PART = 32
-"""Scans whose samples are drawn together and share a file: what a kill loses at most."""
+PART, PART_ON_GPU = 32, 256
+"""Scans whose samples are drawn together and share a file: what a kill loses at most. More take a GPU hardly longer."""
 OPEN_PARTS = 64
 
 Draw = Callable[[Measurement], Tensor]
@@ -44,22 +44,25 @@ class Imputed:
     coils
         Whether the scans have several. Then images are seen through one coil of constant sensitivity, which has the
         same EᴴE = I: a network that learned beside a polynomial solve meets the same one.
+    device
+        Where they are drawn.
     """
 
-    def __init__(self, folder: Path, scans: Scans, samples: int, coils: bool) -> None:
-        self.folder, self.scans, self.samples, self.coils = folder, scans, samples, coils
+    def __init__(self, folder: Path, scans: Scans, samples: int, coils: bool, device: str = "cpu") -> None:
+        self.folder, self.scans, self.samples, self.coils, self.device = folder, scans, samples, coils, device
+        self.part = PART if device == "cpu" else PART_ON_GPU
 
     def __len__(self) -> int:
         return len(self.scans) * self.samples
 
-    def fill(self, draw: Draw, device: str) -> None:
+    def fill(self, draw: Draw) -> None:
         """Draw what is not there yet."""
-        starts = range(0, len(self.scans), PART)
+        starts = range(0, len(self.scans), self.part)
         missing = [start for start in starts if not self._path(start).exists()]
         started = time.monotonic()
         for done, start in enumerate(missing, 1):
-            scans = collate([self.scans[i] for i in range(start, min(start + PART, len(self.scans)))])
-            images = draw(scans.to(device)).cpu()
+            scans = collate([self.scans[i] for i in range(start, min(start + self.part, len(self.scans)))])
+            images = draw(scans.to(self.device)).cpu()
             if not bool(torch.isfinite(torch.view_as_real(images)).all()):
                 remedy = "Look for extreme values by `data check`, or try another --sampler"
                 raise InputError("a posterior sample is not finite", where=scans.scan_ids[0], remedy=remedy)
@@ -76,7 +79,7 @@ class Imputed:
         InputError
             If its file is damaged.
         """
-        start = index // self.samples // PART * PART
+        start = index // self.samples // self.part * self.part
         path = self._path(start)
         try:
             planes = _part(path).get_slice("images")[index - start * self.samples]
@@ -94,7 +97,7 @@ class Imputed:
         return torch.cat([self.image(i * self.samples) for i in range(0, len(self.scans), step)])
 
     def _path(self, start: int) -> Path:
-        return self.folder / f"{start:06d}.safetensors"
+        return self.folder / f"{start:06d}_{self.part}.safetensors"
 
 
 def discard(folder: Path) -> None:

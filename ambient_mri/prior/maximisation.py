@@ -21,10 +21,12 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.prior import training
 from ambient_mri.prior.checkpoint import resume, save_checkpoint
+from ambient_mri.prior.feed import there
 from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, white
+from ambient_mri.prior.symmetry import move
 
 logger = logging.getLogger("ambient_mri.refinement")
 
@@ -47,8 +49,10 @@ class Length:
         return max(by_time, learner.step / self.steps if self.steps is not None else 0.0)
 
 
-def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, seed: int, device: str) -> None:
+def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, batch_size: int, seed: int) -> None:
     """Train `learner` to the end, from its checkpoint in `folder` where there is one.
+
+    Images are mirrored where the data allow it, but not shifted: a prior of whole images should know where heads lie.
 
     Raises
     ------
@@ -57,13 +61,19 @@ def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, se
     """
     if resume(folder, learner):
         logger.info("M-step resumed at step %d", learner.step)
+    law = images.scans.spec.symmetry
+    symmetry = None if law is None else law.model_copy(update={"shift": 0})
     started = time.monotonic() - learner.seconds
-    for places in Batches(len(images), training.BATCH, seed, learner.step):
+    for places in Batches(len(images), batch_size, seed, learner.step):
         done = length.progress(learner)
         if done >= 1:
             break
-        batch = collate([images[place.scan] for place in places]).to(device)
-        drawn = draw(batch, [place.stream(seed) for place in places])
+        batch = collate([images[place.scan] for place in places])
+        rngs = [place.stream(seed) for place in places]
+        drawn = draw(batch, rngs)
+        if symmetry is not None:
+            batch, drawn = move(batch, drawn, symmetry, rngs)
+        batch, drawn = there(images.device, batch, drawn)
         try:
             loss = learner.update(batch, drawn, done)
         except FloatingPointError as problem:

@@ -45,7 +45,7 @@ from ambient_mri.prior.training import BATCH
 logger = logging.getLogger("ambient_mri.refinement")
 
 AMBIENT_SAMPLER = "a-fill"
-HELD_OUT_BATCH = 16
+HELD_OUT_BATCH = 48
 
 Posterior = Callable[[Bundle, str, Measurement, int], Tensor]
 """(model, sampler, scans, seed) → posterior samples `(b, K, y, x)`; `reconstruction.imputation.posterior` is one."""
@@ -65,6 +65,8 @@ class RefineOptions:
         E-steps, each with its M-step.
     minutes, steps
         Length of each M-step: whichever comes first; neither means 10 minutes.
+    batch_size
+        Images a step of it.
     sampler, nfe
         What draws posterior samples of a proper prior, from the second lap on; `a-fill` draws those of the ambient one.
         None: the sampler's own number of evaluations.
@@ -78,6 +80,7 @@ class RefineOptions:
     laps: int = 4
     minutes: float | None = None
     steps: int | None = None
+    batch_size: int = BATCH
     sampler: str = "mmps"
     nfe: int | None = None
     samples: int = 1
@@ -122,14 +125,14 @@ def _lap(
     sampler = options.sampler if model.card.method == REFINED else AMBIENT_SAMPLER
     seed = stream(options.seed, -6, lap).initial_seed()
     card = model.card
-    images = Imputed(folder / "images", scans, options.samples, card.coils > 1)
-    images.fill(lambda batch: posterior(model, sampler, batch, seed), options.device)
+    images = Imputed(folder / "images", scans, options.samples, card.coils > 1, options.device)
+    images.fill(lambda batch: posterior(model, sampler, batch, seed))
     facts = _once(folder / "e_step.json", lambda: _facts(images, model, sampler, spec, scans, posterior, seed, options))
 
     network = build_network(architecture(card.preset)).to(options.device)
     load_weights(model.path, network)
     learner = Learner.start(network, model.prior.precision)
-    maximise(folder, learner, images, options.length, seed, options.device)
+    maximise(folder, learner, images, options.length, options.batch_size, seed)
 
     earlier = card.refinement
     first = earlier[0].variance if earlier else facts["variance"]
@@ -141,7 +144,7 @@ def _lap(
     error = _withheld(refined, options.sampler, spec, scans, posterior, seed, options.device)
     update = {
         "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
-        "minutes": card.minutes + learner.seconds / 60, "batch_size": BATCH,
+        "minutes": card.minutes + learner.seconds / 60, "batch_size": options.batch_size,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
         "data": spec.name, "data_sha256": spec.sha256, "refinement": (*earlier, done),
         "withheld_nmse": (error.nmse, error.low, error.high),
@@ -220,7 +223,7 @@ def _kind(domain: str, coils: bool) -> str:
 def _identity(options: RefineOptions, spec: DataSpec) -> dict[str, Any]:
     """What must be the same for a resume to be the same refinement; laps and their length may grow."""
     named = dataclasses.asdict(options)
-    chosen = {key: named[key] for key in ("sampler", "nfe", "samples", "seed")}
+    chosen = {key: named[key] for key in ("sampler", "nfe", "samples", "seed", "batch_size")}
     weights = weights_sha256(options.bundle)
     return {"method": REFINED, "weights_sha256": weights, "data": spec.name, "data_sha256": spec.sha256, **chosen}
 

@@ -38,7 +38,6 @@ split: {validation: 2, test: 2}
 @pytest.fixture(scope="module", autouse=True)
 def _small_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "BATCH", 4)
         patch.setattr(imputed, "PART", 4)
         yield
 
@@ -58,7 +57,7 @@ def start(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(spec: Path, start: Path) -> RefineOptions:
-    return RefineOptions(start, str(spec), Path(), laps=2, steps=3, nfe=2)
+    return RefineOptions(start, str(spec), Path(), laps=2, steps=3, batch_size=4, nfe=2)
 
 
 @pytest.fixture(scope="module")
@@ -218,13 +217,13 @@ def test_several_images_a_scan(options: RefineOptions, spec: Path, tmp_path: Pat
 
     scans = open_scans(load_spec(spec), "train", limit=3)
     images = Imputed(tmp_path, scans, 2, coils=True)
-    images.fill(lambda batch: torch.arange(2.0).expand(len(batch), 16, 16, 2).permute(0, 3, 1, 2) + 0j, "cpu")
+    images.fill(lambda batch: torch.arange(2.0).expand(len(batch), 16, 16, 2).permute(0, 3, 1, 2) + 0j)
     assert len(images) == 6
     assert [int(images.image(i).real.mean()) for i in range(6)] == [0, 1, 0, 1, 0, 1]
     assert images[5].scan_ids == scans[2].scan_ids
     assert torch.allclose(images[5].adjoint(), images.image(5), atol=1e-6)
     with pytest.raises(InputError, match="not finite"):
         Imputed(tmp_path / "bad", scans, 1, coils=True).fill(
-            lambda batch: torch.full((len(batch), 1, 16, 16), torch.nan) + 0j, "cpu"
+            lambda batch: torch.full((len(batch), 1, 16, 16), torch.nan) + 0j
         )
     assert not (tmp_path / "bad").exists()
