@@ -159,8 +159,9 @@ def solve(
 
 
 def minimal_residuals(
-    product: Callable[[Tensor], tuple[Tensor, Tensor]], b: Tensor, *, tolerance: float, max_iterations: int
-) -> Tensor:
+    product: Callable[[Tensor], tuple[Tensor, Tensor]], b: Tensor, *, tolerance: float, max_iterations: int,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
+) -> Tensor:  # fmt: skip
     """L M⁻¹ b by generalised conjugate residuals (Eisenstat, Elman and Schultz 1983), each row on its own.
 
     For an M that need not be symmetric or positive: no iteration leaves a larger residual than the one before, where
@@ -177,6 +178,8 @@ def minimal_residuals(
         Of ‖residual‖ / ‖b‖; a row that has reached it is left as it is.
     max_iterations
         Calls of `product`, at least one; as many pairs of directions are kept.
+    precondition
+        About a multiple of M⁻¹, of each row on its own: it chooses the directions, and no choice is wrong.
     """
     axes = (1, 2, 3)
     residual, enough = b, tolerance**2 * _power(b, axes)
@@ -186,7 +189,7 @@ def minimal_residuals(
         running = _power(residual, axes) > enough
         if directions and not bool(running.any()):
             break
-        left, image = product(residual)
+        left, image = product(precondition(residual))
         for other, seen in directions:
             part = _inner(seen, image, axes)
             left, image = left - part * other, image - part * seen
