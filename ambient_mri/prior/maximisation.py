@@ -26,7 +26,6 @@ from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, white
-from ambient_mri.prior.symmetry import move
 
 logger = logging.getLogger("ambient_mri.refinement")
 
@@ -52,7 +51,8 @@ class Length:
 def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, batch_size: int, seed: int) -> None:
     """Train `learner` to the end, from its checkpoint in `folder` where there is one.
 
-    Images are mirrored where the data allow it, but not shifted: a prior of whole images should know where heads lie.
+    Images are taken as they are, neither mirrored nor shifted as scans are in training: a prior of whole images should
+    know where heads lie, and heads that were mirrored lie elsewhere.
 
     Raises
     ------
@@ -61,19 +61,13 @@ def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, ba
     """
     if resume(folder, learner):
         logger.info("M-step resumed at step %d", learner.step)
-    law = images.scans.spec.symmetry
-    symmetry = None if law is None else law.model_copy(update={"shift": 0})
     started = time.monotonic() - learner.seconds
     for places in Batches(len(images), batch_size, seed, learner.step):
         done = length.progress(learner)
         if done >= 1:
             break
         batch = collate([images[place.scan] for place in places])
-        rngs = [place.stream(seed) for place in places]
-        drawn = draw(batch, rngs)
-        if symmetry is not None:
-            batch, drawn = move(batch, drawn, symmetry, rngs)
-        batch, drawn = there(images.device, batch, drawn)
+        batch, drawn = there(images.device, batch, draw(batch, [place.stream(seed) for place in places]))
         try:
             loss = learner.update(batch, drawn, done)
         except FloatingPointError as problem:
