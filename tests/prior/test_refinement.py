@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from ambient_mri.operators import Masked
 from ambient_mri.prior import imputed, maximisation, training
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.imputed import Imputed
+from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.refinement import RefineOptions, refine
+from ambient_mri.prior.steps import Draw
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.imputation import posterior
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
@@ -95,6 +98,7 @@ def test_the_bundle_is_proper_and_its_card_says_how(refined: Path, start: Path) 
     assert bundle.card.refinement[0].variance_ratio == 1
     assert all(lap.effective_number > 1 for lap in bundle.card.refinement)
     assert bundle.card.steps == 2 + 3 + 3
+    assert bundle.card.batch_size == 4
     assert "| 1 | mmps | 3 |" in (refined / "docs/README.md").read_text()
     x = proper_prior(bundle).expect(torch.zeros(2, 1, 16, 16, dtype=torch.complex64), torch.tensor([0.1, 1.0]))
     assert x.shape == (2, 1, 16, 16)
@@ -210,6 +214,27 @@ def test_another_refinement_in_the_same_folder_and_other_data_are_refused(
     )
     with pytest.raises(InputError, match="the scans are pixels"):
         refine(replace(options, out=tmp_path / "out", data=str(pixels)), posterior(1, 2))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_steps_take_as_many_images_as_asked(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    class Watched:
+        step, seconds = 0, 0.0
+
+        def update(self, batch: Measurement, drawn: Draw, done: float) -> float:
+            taken.append(len(batch))
+            self.step += 1
+            return 0.0
+
+    monkeypatch.setattr(maximisation, "save_checkpoint", lambda folder, learner: None)
+    monkeypatch.setattr(maximisation, "resume", lambda folder, learner: False)
+    scans = open_scans(load_spec("brain_demo"), "train", limit=4)
+    images = Imputed(tmp_path, scans, 2, coils=True)
+    images.fill(lambda batch: torch.zeros(len(batch), 2, 16, 16) + 0j)
+    maximisation.maximise(tmp_path, cast(Learner, Watched()), images, maximisation.Length(steps=2), size, 0)
+    assert taken == [size, size]
 
 
 def test_several_images_a_scan(options: RefineOptions, spec: Path, tmp_path: Path) -> None:
