@@ -50,7 +50,7 @@ class Imputed:
 
     def __init__(self, folder: Path, scans: Scans, samples: int, coils: bool, device: str = "cpu") -> None:
         self.folder, self.scans, self.samples, self.coils, self.device = folder, scans, samples, coils, device
-        self.part = PART if device == "cpu" else PART_ON_GPU
+        self.part = together(device)
 
     def __len__(self) -> int:
         return len(self.scans) * self.samples
@@ -98,6 +98,11 @@ class Imputed:
 
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:06d}_{self.part}.safetensors"
+
+
+def together(device: str) -> int:
+    """How many scans have their samples drawn together there."""
+    return PART if device == "cpu" else PART_ON_GPU
 
 
 def discard(folder: Path) -> None:

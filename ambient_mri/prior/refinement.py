@@ -32,7 +32,7 @@ from ambient_mri.prior.bundle import CARD, Bundle, load_bundle, load_weights, we
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
-from ambient_mri.prior.imputed import Imputed, discard
+from ambient_mri.prior.imputed import Imputed, discard, together
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.maximisation import Length, maximise
 from ambient_mri.prior.monitor import SCANS, Summary, summarise
@@ -45,7 +45,6 @@ from ambient_mri.prior.training import BATCH
 logger = logging.getLogger("ambient_mri.refinement")
 
 AMBIENT_SAMPLER = "a-fill"
-HELD_OUT_BATCH = 48
 
 Posterior = Callable[[Bundle, str, Measurement, int], Tensor]
 """(model, sampler, scans, seed) → posterior samples `(b, K, y, x)`; `reconstruction.imputation.posterior` is one."""
@@ -179,9 +178,9 @@ def _withheld(
     held_out = open_scans(spec, "validation", limit=SCANS)
     chosen = held_out if len(held_out) else scans
     law, errors, energies = scans.further(), [], []
-    count = min(len(chosen), SCANS)
-    for start in range(0, count, HELD_OUT_BATCH):
-        batch = collate([chosen[i] for i in range(start, min(start + HELD_OUT_BATCH, count))]).to(device)
+    count, part = min(len(chosen), SCANS), together(device)
+    for start in range(0, count, part):
+        batch = collate([chosen[i] for i in range(start, min(start + part, count))]).to(device)
         rngs = [stream(seed, -1, 1000 + start + i) for i in range(len(batch))]
         further = law.draw(batch.operator(), rngs, batch.component)
         shown = replace(batch, mask=further.operator.mask)
