@@ -147,6 +147,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
         ("reconstruct none scan.h5 --out {out}", "trained bundle"),
         ("reconstruct none scan.h5 --method tv --samples 4 --out {out}", "tv draws no samples"),
         ("reconstruct none scan.h5 --method tv --time-budget 4 --out {out}", "--time-budget"),
+        ("evaluate none --data brain_demo --methods tv,cg-sense --nfe 4", "tv, cg-sense draw no samples"),
         ("data check brain_dmo", "brain_demo"),
         ("models show brain_12", "ambient-mri models list"),
     ],

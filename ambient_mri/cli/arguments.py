@@ -158,8 +158,11 @@ def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling 
     if not set(methods) & set(POSTERIOR):
         for flag in ("samples", "nfe", "time_budget"):
             if getattr(arguments, flag) is not None:
-                raise InputError(f"{', '.join(methods)} draws no samples", where=f"--{flag.replace('_', '-')}",
-                                 remedy=f"Leave it out, or --method {POSTERIOR[0]}")  # fmt: skip
+                raise InputError(
+                    f"{', '.join(methods)} draw{'s' if len(methods) == 1 else ''} no samples",
+                    where=f"--{flag.replace('_', '-')}",
+                    remedy=f"Leave it out, or ask for a method that draws them, such as {POSTERIOR[0]}",
+                )
         return None
     from ambient_mri.reconstruction.posterior import Sampling
 
