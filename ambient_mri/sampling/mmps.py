@@ -26,8 +26,8 @@ from ambient_mri.sampling.proper import require_proper
 from ambient_mri.solvers import Resolvent, minimal_residuals
 
 SOLVES, TOLERANCE = 8, 1e-2
-LEAST_SHARE = 0.01
-"""Of σ_y² in the variance v of white images, in the preconditioner: less takes longer to solve and gains nothing."""
+LEAST_LAMBDA = 0.01
+"""λ = σ_y²/v of the preconditioner is not taken below this: less takes longer to solve and gains nothing."""
 CORRECTIONS = 1
 HIGHEST = 1.0
 """Where sampling starts unless told otherwise, as large as the images: corrections below make good what larger noise
@@ -88,5 +88,5 @@ def _white(A: Masked, lam: Tensor) -> Callable[[Tensor], Tensor]:
     """r → r - A (AᴴA + λI)⁻¹ Aᴴ r = λ (A Aᴴ + λI)⁻¹ r; nothing for operators of sigpy, each use of which is dear."""
     if isinstance(A.encoding, SigpyEncoding):
         return lambda residual: residual
-    inverse = Resolvent(A, lam.clamp_min(LEAST_SHARE))
+    inverse = Resolvent(A, lam.clamp_min(LEAST_LAMBDA))
     return lambda residual: residual - A.forward(inverse(A.adjoint(residual)))
