@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.measurement import DATA_STD
 from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.proper import require_proper
@@ -39,7 +38,7 @@ def dds(
 
     def estimate(x: Tensor, sigma: float) -> Tensor:
         denoised = network.expect(x, torch.full((len(x),), sigma, device=x.device))
-        lam = strength * observed.variance * (1 / sigma**2 + 1 / DATA_STD**2)
+        lam = strength * observed.noise_in_white(sigma)
         right = A.adjoint(observed.residual(denoised))
         return denoised + conjugate_gradients(A, right, lam, tolerance=TOLERANCE, max_iterations=SOLVES)
 

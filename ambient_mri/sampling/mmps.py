@@ -7,7 +7,7 @@ Tweedie gives both: E[x | x_t] = D and, per real component, Cov[x | x_t] = σ² 
 V is only ever applied, by a backward pass. It should be symmetric and positive; a network's is neither, least of all at
 large σ, and conjugate gradients then leave residuals hundreds of times those they started from. Minimal residuals
 leave none larger: what a few iterations cannot solve is left to the prior, and to smaller σ. Each direction is that of
-the residual after (v A Aᴴ + σ_y² I)⁻¹, the answer for white images: it knows what A mixes, and leaves to the iterations
+the residual after (v_σ A Aᴴ + σ_y² I)⁻¹, the answer for white images: it knows what A mixes, and leaves to iterations
 what the network knows. Exact for Gaussian priors. One network evaluation a level, and at most `SOLVES` backward passes.
 """
 
@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.sampling.annealing import anneal, start
 from ambient_mri.sampling.observation import Observation
@@ -27,7 +26,7 @@ from ambient_mri.solvers import Resolvent, minimal_residuals
 
 SOLVES, TOLERANCE = 8, 1e-2
 LEAST_LAMBDA = 0.01
-"""λ = σ_y²/v of the preconditioner is not taken below this: less takes longer to solve and gains nothing."""
+"""λ = σ_y²/v_σ of the preconditioner is not taken below this: less takes longer to solve and gains nothing."""
 CORRECTIONS = 1
 HIGHEST = 1.0
 """Where sampling starts unless told otherwise, as large as the images: corrections below make good what larger noise
@@ -72,16 +71,11 @@ def mmps(
         found = denoised.detach()
         return found + minimal_residuals(
             product, observed.residual(found), tolerance=TOLERANCE, max_iterations=SOLVES,
-            precondition=_white(observed.A, noise / _white_variance(sigma)),
+            precondition=_white(observed.A, strength * observed.noise_in_white(sigma)),
         )  # fmt: skip
 
     with torch.no_grad():
         return anneal(estimate, start(observed, rngs, levels), rngs, levels)
-
-
-def _white_variance(sigma: float) -> float:
-    """v: variance of x given x_t, per real component, if images were white noise of standard deviation σ_d."""
-    return sigma**2 * DATA_STD**2 / (sigma**2 + DATA_STD**2)
 
 
 def _white(A: Masked, lam: Tensor) -> Callable[[Tensor], Tensor]:

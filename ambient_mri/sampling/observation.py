@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement
+from ambient_mri.measurement import DATA_STD, Measurement
 from ambient_mri.operators import Masked, Sense, keep
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 
@@ -77,6 +77,10 @@ class Observation:
     def variance(self) -> Tensor:
         """σ_y² `(b, 1, 1, 1)`, floored."""
         return self.noise_std.clamp_min(LOWEST_SIGMA).square()[:, None, None, None]
+
+    def noise_in_white(self, sigma: float) -> Tensor:
+        """σ_y² / v_σ `(b, 1, 1, 1)`: v_σ = σ² σ_d² / (σ² + σ_d²) is what is unknown of a pixel of white images at σ."""
+        return self.variance * (1 / sigma**2 + 1 / DATA_STD**2)
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A x on what was measured, 0 elsewhere, `(b, c, y, x)`."""
