@@ -3,7 +3,7 @@
 Given what Ã = D A shows, a coefficient j was measured with probability q_j = P(A_j = 1 | Ã). With
 W_j = 1 where shown and 1/q_j where A measured and D hid it, E[‖W^½ M_A E(h - x)‖² | Ã] = ‖h - x‖²
 for every predictor h of Ã: the clean loss without clean images (Daras et al. 2023; K-weighting of
-Millard and Chiew 2023).
+Millard and Chiew 2023), over all parts with q_j > 0 (where blocks of A and D overlap there is no other draw of A).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mixture:
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         raise TypeError("a mixture does not know which of its laws drew a mask: see MixedCorruption")
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         raise TypeError("a mixture does not know which of its laws drew a mask: see MixedCorruption")
 
     def _grid(self, shape: tuple[int, int]) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class Further:
     operator
         Ã = D A.
     weight
-        `(b, 1, y or 1, x)`: 1 where shown, 1/q where A measured and D hid it, 0 elsewhere.
+        `(b, 1, y or 1, x)`: 1 where shown, 1/q where A measured and D hid it, 0 elsewhere (rivals weigh otherwise).
     """
 
     operator: Masked
@@ -90,8 +90,14 @@ class FurtherLaw(Protocol):
     def keeping(self, share: float) -> FurtherLaw:
         """The same, but always the fraction `share` is kept, e.g. nearly all, to check what is said of the rest."""
 
-    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None) -> Further:
-        """One D a sample, `rngs[i]` for sample i; `component[i]` says which law its mask follows (None: the first)."""
+    def draw(
+        self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None, acquired: Tensor | None = None
+    ) -> Further:
+        """One D a sample, `rngs[i]` for sample i.
+
+        `component[i]` says which law its mask follows (None: the first), `acquired` `(b, 1, 1, x)` what its scanner
+        measures at all (None: everything).
+        """
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,15 @@ class FurtherCorruption:
     def keeping(self, share: float) -> FurtherCorruption:
         return replace(self, keep=(share, share))
 
-    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None) -> Further:
-        return _further(A, [self.thinned(mask, rng) for mask, rng in zip(A.mask[:, 0].cpu(), rngs, strict=True)])
+    def draw(
+        self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None = None,
+        acquired: Tensor | None = None,
+    ) -> Further:  # fmt: skip
+        rows = zip(A.mask[:, 0].cpu(), rngs, _each(acquired, len(rngs)), strict=True)
+        return _further(A, [self.thinned(*row) for row in rows])
 
-    def thinned(self, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-        """What D shows of one mask `(y or 1, x)`, and the weights, of the same shape.
+    def thinned(self, mask: Tensor, rng: Generator, acquired: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What D shows of one mask `(y or 1, x)`, and the weights, of the same shape; `acquired` is `(1, x)`.
 
         Raises
         ------
@@ -118,7 +128,7 @@ class FurtherCorruption:
         measured, (low, high) = units(self.pattern, mask), self.keep
         fraction = low + (high - low) * float(torch.rand((), generator=rng))
         kept = self.pattern.thin(measured, fraction, rng)
-        q = self.pattern.given(kept, measured, fraction)
+        q = self.pattern.given(kept, measured, fraction, acquired)
         weight = torch.where(measured, (1 / q).clamp_max(MAX_WEIGHT), 0.0)
         return kept.expand(mask.shape), weight.expand(mask.shape)
 
@@ -140,10 +150,16 @@ class MixedCorruption:
     def keeping(self, share: float) -> MixedCorruption:
         return replace(self, laws=tuple(law.keeping(share) for law in self.laws))
 
-    def draw(self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None) -> Further:
+    def draw(
+        self, A: Masked, rngs: Sequence[Generator], component: Sequence[int] | None, acquired: Tensor | None = None
+    ) -> Further:
         which = [0] * len(rngs) if component is None else component
-        rows = zip(A.mask[:, 0].cpu(), rngs, which, strict=True)
-        return _further(A, [self.laws[k].thinned(mask, rng) for mask, rng, k in rows])
+        rows = zip(A.mask[:, 0].cpu(), rngs, _each(acquired, len(rngs)), which, strict=True)
+        return _further(A, [self.laws[k].thinned(*row) for *row, k in rows])
+
+
+def _each(acquired: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if acquired is None else list(acquired[:, 0].cpu())
 
 
 def _further(A: Masked, rows: Sequence[tuple[Tensor, Tensor]]) -> Further:
@@ -190,8 +206,9 @@ class Identifiability:
 
 
 def identifiability(
-    further: FurtherLaw, encoding: Encoding, shape: tuple[int, int], rng: Generator, draws: int = 12
-) -> Identifiability:
+    further: FurtherLaw, encoding: Encoding, shape: tuple[int, int], rng: Generator, draws: int = 12,
+    acquired: Tensor | None = None,
+) -> Identifiability:  # fmt: skip
     """Smallest eigenvalue of E[AᴴA | Ã] = Eᴴ diag(q) E for several draws of A and D.
 
     Parameters
@@ -202,15 +219,21 @@ def identifiability(
         E of one scan (batch size 1). With coils the eigenvalue is taken on the support of the maps.
     rng
         Draws the masks and the start vectors.
+    acquired
+        `(1, x)`, what the scanner measures at all (None: everything). What lies outside is no part of the image
+        that is asked for: padding.
     """
     smallest = []
     for law in further.laws if isinstance(further, MixedCorruption) else [further]:
         assert isinstance(law, FurtherCorruption)  # the two there are
         for _ in range(draws):
             measured = law.pattern.draw(shape, rng)
+            measured = measured if acquired is None else measured & acquired
             fraction = sum(law.keep) / 2
             shown = law.pattern.thin(measured, fraction, rng)
-            q = law.pattern.given(shown, measured, fraction)
+            q = law.pattern.given(shown, measured, fraction, acquired)
+            q = torch.where(law.pattern.probability(shape) > 0, q, 0.0)
+            q = q if acquired is None else q.masked_fill(~acquired, 1.0)
             smallest.append(_smallest_eigenvalue(encoding, q[None, None], shape, rng))
     return Identifiability(float(torch.tensor(smallest).median()), min(smallest), max(smallest), len(smallest))
 

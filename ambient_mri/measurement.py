@@ -72,6 +72,9 @@ class Measurement:
         b pseudonymous identities ("<scan>/<slice>"): file stems of research data or hashes.
     affine
         `(b, 4, 4)` voxel (column, row, slice) → DICOM LPS mm, or None if unknown.
+    acquired
+        Bool `(b, 1, 1, x)`: lines that the scanner measures at all where k-space was padded with empty ones up to the
+        matrix (their image is band-limited). None: every line could have been measured.
     component
         Of data sets that mix several laws of A: which of them drew each mask, b numbers. None: there is but one.
     """
@@ -84,6 +87,7 @@ class Measurement:
     domain: str
     scan_ids: tuple[str, ...]
     affine: Tensor | None = None
+    acquired: Tensor | None = None
     component: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -138,6 +142,7 @@ class Measurement:
             noise_std=self.noise_std.to(device),
             scale=self.scale.to(device),
             affine=move(self.affine),
+            acquired=move(self.acquired),
         )
 
     def __getitem__(self, rows: slice | Sequence[int]) -> Measurement:
@@ -154,6 +159,7 @@ class Measurement:
             scale=self.scale[index],
             scan_ids=tuple(self.scan_ids[i] for i in picked),
             affine=None if self.affine is None else self.affine[index],
+            acquired=None if self.acquired is None else self.acquired[index],
             component=None if self.component is None else tuple(self.component[i] for i in picked),
         )
 
@@ -193,5 +199,15 @@ def collate(parts: Sequence[Measurement]) -> Measurement:
         domain=first.domain,
         scan_ids=tuple(scan for part in parts for scan in part.scan_ids),
         affine=torch.cat(affines) if len(affines) == len(parts) else None,
+        acquired=_acquired(parts),
         component=None if first.component is None else tuple(k for part in parts for k in part.component or ()),
     )
+
+
+def _acquired(parts: Sequence[Measurement]) -> Tensor | None:
+    if all(part.acquired is None for part in parts):
+        return None
+    return torch.cat([
+        torch.ones(len(part), 1, 1, part.y.shape[-1], dtype=torch.bool) if part.acquired is None else part.acquired
+        for part in parts
+    ])  # fmt: skip

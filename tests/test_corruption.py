@@ -13,10 +13,11 @@ from ambient_mri.corruption import (
     Corruption,
     FurtherCorruption,
     Identifiability,
+    MixedCorruption,
     _smallest_eigenvalue,
     identifiability,
 )
-from ambient_mri.operators import Encoding, Fourier, Identity, Sense
+from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
 from ambient_mri.patterns import (
     Blocks,
     EmpiricalLines,
@@ -155,6 +156,37 @@ def test_conditional_second_moment_at_high_acceleration() -> None:
     check_mean((further.weight * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3)), 1.0, slack=1e-5)
 
 
+@pytest.mark.parametrize("pattern", [RandomLines(4), PoissonDisc(4), GaussianLines(4, width=0.3)], ids=repr)
+def test_weights_are_unbiased_where_a_scan_was_padded_with_empty_lines(pattern: Pattern) -> None:
+    """Padding is no candidate: counted as one, what D hid would weigh 1.2 times too much."""
+    shape, count = (16, 48), 60 if isinstance(pattern, PoissonDisc) else 400
+    acquired = torch.zeros(1, 48, dtype=torch.bool)
+    acquired[:, 5:43] = True
+    rngs = generators(5, count)
+    A = Corruption(pattern).draw(Fourier(), shape, rngs)
+    A = Masked(A.encoding, A.mask & acquired)
+    each = acquired.expand(count, 1, 1, 48)
+    further = FurtherCorruption(pattern, KEEP).draw(A, rngs, None, each)
+    hidden = ~further.operator.mask & acquired
+    check_mean((further.weight * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3)), 1.0, slack=2e-3)
+    assert bool((further.weight[..., ~acquired[0]] == 0).all())
+    mixed = MixedCorruption((FurtherCorruption(pattern, KEEP),)).draw(A, generators(6, count), None, each)
+    again = FurtherCorruption(pattern, KEEP).draw(A, generators(6, count), None, each)
+    assert torch.equal(mixed.weight, again.weight)
+
+
+def test_identifiability_asks_for_the_band_that_the_scanner_measures() -> None:
+    """The same lines with and without padding around them teach as well."""
+    acquired = torch.zeros(1, 48, dtype=torch.bool)
+    acquired[:, 8:40] = True
+    law = FurtherCorruption(RandomLines(4, 0.1), (0.5, 0.9))
+    padded = identifiability(law, Fourier(), (4, 48), Generator().manual_seed(0), acquired=acquired)
+    assert not padded.refused
+    assert padded.lambda_min == pytest.approx(_identifiability(RandomLines(4, 0.1), Fourier(), 32).lambda_min, rel=0.5)
+    comb = FurtherCorruption(EquispacedLines(4, 0.1), (0.5, 0.9))
+    assert identifiability(comb, Fourier(), (4, 48), Generator().manual_seed(0), acquired=acquired).refused
+
+
 @pytest.mark.parametrize(
     ("pattern", "coils", "expected", "verdict"),
     [
@@ -169,6 +201,8 @@ def test_conditional_second_moment_at_high_acceleration() -> None:
         (Pixels(0.5), 0, None, "fine"),
         (Blocks(0.3, 0.3), 0, None, "warned"),  # some draws overlap
         (Blocks(0.6, 0.6), 0, 0.0, "refused"),  # all do
+        (Blocks(0.6, 0.6, 2), 0, 0.0, "refused"),
+        (Blocks(0.3, 0.3, 2), 0, None, "fine"),
     ],
     ids=str,
 )

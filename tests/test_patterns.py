@@ -23,6 +23,7 @@ from ambient_mri.patterns import (
     RandomLines,
     RandomPoints,
 )
+from ambient_mri.patterns.cartesian import Cartesian
 from tests.laws.expectation import check_conditional_mean, check_mean
 from tests.laws.reproducibility import check_reproducible
 
@@ -227,9 +228,15 @@ def test_empirical_lines_are_frequencies() -> None:
         (lambda: GaussianLines(2, 1.0), "calibration_fraction 1.0"),
         (lambda: RandomLines(8, 0.3).draw((64, 64), _rng(0)), "leaves 0 units beyond 19 of calibration"),
         (lambda: EquispacedLines(8).probability((16, 16)), "leaves 1 units beyond 1 of calibration"),
+        (lambda: GaussianLines(1.2, width=0.05).probability((64, 64)), "Gaussian lines of width 0.05 reach 28 of the"),
     ],
 )
 def test_impossible_laws_are_refused_in_one_line(make: object, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         make()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [RandomLines, EquispacedLines, RandomPoints, PoissonDisc])
+def test_a_calibration_of_everything_leaves_nothing_to_draw(kind: type[Cartesian]) -> None:
+    assert bool(kind(1, 0.99).draw((16, 17), _rng(0)).all())

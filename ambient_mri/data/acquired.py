@@ -71,7 +71,8 @@ class MeasuredVolume:
                 where=self._where,
                 remedy="State remove_oversampling: false",
             )
-        self.mask = own & _central(volume.acquired, (1, self.matrix[1]))
+        self._acquired = _central(volume.acquired, (1, self.matrix[1]))
+        self.mask = own & self._acquired
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -97,6 +98,7 @@ class MeasuredVolume:
             noise_std=torch.tensor([self.noise_std / self.scale]),
             scale=torch.tensor([self.scale]),
             domain="kspace",
+            acquired=None if bool(self._acquired.all()) else self._acquired[None, None],
             scan_ids=(f"{self.volume.name}/{index}",),
         )
 
@@ -181,6 +183,27 @@ def matrix(volume: KspaceVolume, remove_oversampling: bool, crop_kspace: int | N
             remedy="Lower crop_kspace",
         )  # fmt: skip
     return readout, (crop_kspace, crop_kspace)
+
+
+def equispaced(mask: Tensor) -> bool:
+    """Whether lines `(1, x)` beside the run of them around the centre lie on one comb (3 or more of them)."""
+    if mask.shape[0] != 1:
+        return False
+    lines, run = mask[0].nonzero().flatten(), centre_run(mask)
+    left, right = lines[lines < run.start], lines[lines >= run.stop]
+    gaps = torch.cat([left.diff(), right.diff()])
+    if len(gaps) < 2 or int(gaps[0]) < 2 or not bool((gaps == gaps[0]).all()):
+        return False
+    offsets = torch.cat([left, right]) % gaps[0]
+    return bool((offsets == offsets[0]).all())
+
+
+def centre_run(mask: Tensor) -> slice:
+    """The lines of `(1, x)` around the centre that are measured without a gap."""
+    centre = mask.shape[1] // 2
+    missed = (~mask[0]).nonzero().flatten()
+    before, after = missed[missed <= centre], missed[missed >= centre]
+    return slice(int(before[-1]) + 1 if len(before) else 0, int(after[0]) if len(after) else mask.shape[1])
 
 
 def _central(values: Tensor, size: tuple[int, int]) -> Tensor:

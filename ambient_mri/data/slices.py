@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ambient_mri.data.acquired import MeasuredVolume, matrix
+from ambient_mri.data.acquired import MeasuredVolume, centre_run, equispaced, matrix
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images
 from ambient_mri.data.readers import SliceRecord, fastmri, images, nifti
 from ambient_mri.data.simulation import SimulatedScan, simulate_scan, stream
@@ -122,7 +123,18 @@ def law(spec: DataSpec) -> Pattern:
                 where=str(measured.volume.path),
                 remedy="Frequencies need line masks of one length: set source.crop_kspace, or state the law",
             )
-    return EmpiricalLines.of(torch.stack([measured.mask for measured in volumes]))
+    masks = [measured.mask for measured in volumes]
+    if all(equispaced(mask) for mask in masks):
+        # where the comb touches the calibration, its run is longer by a line
+        runs = [(mask, centre_run(mask)) for mask in masks]
+        centre, mask = min(((run.stop - run.start, mask) for mask, run in runs), key=itemgetter(0))
+        raise InputError(
+            "the lines of every file are equally spaced: any of them tells where the others are, so from_files, which "
+            "counts how often each is measured, is not their law", where=str(volumes[0].volume.path),
+            remedy="State it, as pattern: {kind: equispaced_lines, "
+            f"acceleration: {mask.numel() / int(mask.sum()):.4g}, calibration_fraction: {centre / mask.numel():.4g}}}",
+        )  # fmt: skip
+    return EmpiricalLines.of(torch.stack(masks))
 
 
 def root_sum_of_squares(spec: DataSpec, record: SliceRecord) -> Tensor:

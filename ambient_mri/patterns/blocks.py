@@ -15,7 +15,9 @@ class Blocks:
     """`count` rectangles of `height` × `width` (fractions of the field of view) are missing.
 
     D removes `count` further rectangles of the same law. Given the two sets of rectangles, either was
-    A's with probability ½, so q = ½ where exactly one set covers; what both cover is never measured.
+    A's with probability ½, so q = ½ where exactly one set covers; what both cover is never measured. Of one rectangle
+    each, what is shown tells where both cover. Of more it does not, and q = ½ there too: their weights are right, and
+    the identifiability check sees overlaps only where every scan has them (P(A_j) = 0).
     """
 
     height: float
@@ -53,7 +55,7 @@ class Blocks:
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         return measured & self.draw((int(measured.shape[-2]), int(measured.shape[-1])), rng)
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         q = torch.where(shown, 1.0, 0.5)
         if self.count == 1 and bool((~shown).any()):
             # Two h×w rectangles shifted by (dy, dx) have a bounding box of (h+dy)×(w+dx) and overlap in its middle.

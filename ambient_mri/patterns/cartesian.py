@@ -69,5 +69,5 @@ class Exchangeable(Cartesian):
         centre = self.calibration(shape)
         return centre | choose(~centre, self._free(shape)[0], rng)
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
-        return given_counts(shown, measured, self._calibration_of(measured))
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
+        return given_counts(shown, measured, self._calibration_of(measured), acquired)

@@ -28,8 +28,11 @@ class Pattern(Protocol):
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         """What D shows of `measured`, about the fraction `keep` of it beyond the calibration."""
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
-        """P(A_j = 1 | Ã shows `shown`); 1 where shown. `measured` only supplies counts."""
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
+        """P(A_j = 1 | Ã shows `shown`); 1 where shown. `measured` only supplies counts.
+
+        Outside `acquired` (None: everything) the scanner measures nothing, whatever the law says: q is not used there.
+        """
 
 
 def units(pattern: Pattern, mask: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ class FullySampled:
         shape = (int(measured.shape[-2]), int(measured.shape[-1]))
         return self.law.thin(self.law.draw(shape, rng) & measured, keep, rng)
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         return torch.ones_like(shown, dtype=torch.float32)
 
 

@@ -32,5 +32,5 @@ class Pixels:
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         return thin_uniformly(measured, torch.zeros_like(measured), keep, rng)
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
-        return given_counts(shown, measured, torch.zeros_like(measured))
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
+        return given_counts(shown, measured, torch.zeros_like(measured), acquired)

@@ -38,6 +38,8 @@ class PoissonDisc(Cartesian):
 
     def draw(self, shape: Shape, rng: Generator) -> Tensor:
         centre, (count, free) = self.calibration(shape), self._free(shape)
+        if count == 0:  # R = 1 may leave no point beyond the calibration
+            return centre
         order = torch.randperm(shape[0] * shape[1], generator=rng).tolist()
         inside = centre.flatten().tolist()
         places = [divmod(place, shape[1]) for place in order if not inside[place]]
@@ -53,8 +55,8 @@ class PoissonDisc(Cartesian):
     def probability(self, shape: Shape) -> Tensor:
         return _poisson_probability(self, shape).clone()
 
-    def given(self, shown: Tensor, measured: Tensor, keep: float) -> Tensor:
-        return given_counts(shown, measured, self._calibration_of(measured))
+    def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
+        return given_counts(shown, measured, self._calibration_of(measured), acquired)
 
 
 def _thrown(

@@ -39,10 +39,13 @@ def thin_independently(measured: Tensor, calibration: Tensor, keep: float, rng: 
     return measured & (calibration | ~dropped)
 
 
-def given_counts(shown: Tensor, measured: Tensor, calibration: Tensor) -> Tensor:
-    """q = d / (N - K̃): d dropped of the N candidates, K̃ shown. Exact where units are exchangeable."""
+def given_counts(shown: Tensor, measured: Tensor, calibration: Tensor, acquired: Tensor | None = None) -> Tensor:
+    """q = d / (N - K̃): d dropped of the N candidates, K̃ shown. Exact where units are exchangeable.
+
+    Candidates lie within `acquired`: how many of the law's units fell outside says nothing of those inside.
+    """
     same_grid(measured, calibration)
-    candidates = int((~calibration).sum())
+    candidates = int((~calibration if acquired is None else ~calibration & acquired).sum())
     kept, dropped = int((shown & ~calibration).sum()), int((measured & ~shown & ~calibration).sum())
     q = dropped / max(candidates - kept, 1)
     return torch.where(shown | calibration, 1.0, q)

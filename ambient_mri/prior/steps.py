@@ -92,7 +92,7 @@ class Draw:
 
 def draw(measurement: Measurement, law: FurtherLaw, rngs: Sequence[Generator]) -> Draw:
     """D, σ and noise for a batch; sample i uses `rngs[i]` only."""
-    further = law.draw(measurement.operator(), rngs, measurement.component)
+    further = law.draw(measurement.operator(), rngs, measurement.component, measurement.acquired)
     device = measurement.y.device
     sigmas, noises = [], []
     for noise_std, rng in zip(measurement.noise_std.tolist(), rngs, strict=True):

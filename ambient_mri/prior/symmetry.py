@@ -49,6 +49,7 @@ def move(
     moved = replace(
         measurement, y=each(measurement.y, samples), mask=each(measurement.mask, masks),
         sensitivity_maps=None if maps is None else each(maps, roll),
+        acquired=None if measurement.acquired is None else each(measurement.acquired, stay),
     )  # fmt: skip
     shown, weight = each(drawn.further.operator.mask, masks), each(drawn.further.weight, masks)
     return moved, replace(drawn, further=Further(Masked(moved.encoding(), shown), weight))

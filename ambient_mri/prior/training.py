@@ -169,7 +169,9 @@ def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
         raise InputError("the training part is empty", where=spec.name, remedy="Lower split.validation and split.test")
     architecture(options.preset)
     _precision(options)
-    answer = identifiability(scans.further(), scans[0].encoding(), scans.image_shape, stream(options.seed, -1, 1))
+    one, rng = scans[0], stream(options.seed, -1, 1)
+    acquired = None if one.acquired is None else one.acquired[0, 0]
+    answer = identifiability(scans.further(), one.encoding(), scans.image_shape, rng, acquired=acquired)
     if answer.refused and options.method == "ambient":
         raise InputError(answer.explain(), where=f"{spec.name}: acquisition.pattern")
     return spec, scans, answer

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ambient_mri.coils import calibration_region
-from ambient_mri.data.acquired import MeasuredVolume
+from ambient_mri.data.acquired import MeasuredVolume, equispaced
 from ambient_mri.prior.card import Card
 
 RATE_TOLERANCE = 0.15
@@ -50,19 +48,6 @@ def _differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
 def acceleration(mask: Tensor) -> float:
     """Samples of the grid over samples measured, calibration included."""
     return mask.numel() / max(int(mask.sum()), 1)
-
-
-def equispaced(mask: Tensor) -> bool:
-    """Whether lines `(1, x)` beyond the calibration region lie on a comb (3 or more of them)."""
-    if mask.shape[0] != 1:
-        return False
-    _, centre = calibration_region(mask)
-    outside = mask[0].clone()
-    outside[centre] = False
-    lines = outside.nonzero().flatten()
-    left, right = lines[lines < centre.start].diff(), lines[lines >= centre.stop].diff()
-    gaps = torch.cat([left, right])
-    return len(gaps) >= 2 and bool((gaps == gaps[0]).all()) and int(gaps[0]) > 1
 
 
 def _rate(measured: MeasuredVolume, card: Card) -> list[str]:

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ambient_mri.data import slices
 from ambient_mri.data.acquired import MeasuredVolume
@@ -15,7 +16,8 @@ from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import ifft2c
 from ambient_mri.measurement import Measurement, collate
-from ambient_mri.patterns import RandomLines
+from ambient_mri.patterns import EquispacedLines, RandomLines
+from ambient_mri.prior.steps import draw
 
 NOISE_STD = 3e-6  # of the fixture's files
 
@@ -72,7 +74,8 @@ def test_unmeasured_samples_are_zero_and_truth_stays_behind():
     assert _same(measurement, evaluated)
     assert not any(isinstance(value, torch.Tensor) for value in vars(scans).values())
     assert set(vars(measurement)) == {
-        "y", "mask", "sensitivity_maps", "noise_std", "scale", "domain", "scan_ids", "affine", "component",
+        "y", "mask", "sensitivity_maps", "noise_std", "scale", "domain", "scan_ids", "affine", "acquired",
+        "component",
     }  # fmt: skip
     residual = (measurement.operator().forward(truth) - measurement.y)[~hidden]
     std = float((residual.abs().square().mean() / 2).sqrt())
@@ -262,7 +265,41 @@ def test_padded_lines_are_not_measured(tmp_path, write_fastmri):
     with h5py.File(fake.path, "a") as file:
         file.attrs["padding_left"], file.attrs["padding_right"] = 6, 60
     volume = MeasuredVolume(open_volume(fake.path), torch.ones(1, 64, dtype=torch.bool))
-    assert volume[0].mask.sum() == 54
+    scan = volume[0]
+    assert scan.mask.sum() == 54
+    assert torch.equal(scan.acquired, scan.mask)
+    whole = MeasuredVolume(open_volume(write_fastmri(tmp_path / "b.h5").path), torch.ones(1, 64, dtype=torch.bool))[0]
+    assert whole.acquired is None
+    assert torch.equal(collate([whole, scan]).acquired, torch.cat([torch.ones_like(scan.mask), scan.mask]))
+    assert torch.equal(collate([whole, scan])[[1]].to("cpu").acquired, scan.mask)
+
+
+def test_d_knows_the_padding_of_each_file(tmp_path, write_fastmri, fastmri_spec):
+    """Weights of the training's own draw: d / (N - K̃) with N the lines that the scanner measured."""
+    for i in range(8):
+        with h5py.File(write_fastmri(tmp_path / "files" / f"scan{i}.h5", i).path, "a") as file:
+            file.attrs["padding_left"], file.attrs["padding_right"] = 6, 60
+    pattern = {"kind": "random_lines", "acceleration": 4, "calibration_fraction": 0.125}
+    scans = open_scans(load_spec(str(fastmri_spec(acquisition={"pattern": pattern}))), "train")
+    drawn = draw(scans[0], scans.further(), [torch.Generator().manual_seed(0)])
+    shown, measured = drawn.further.operator.mask[0, 0, 0], scans[0].mask[0, 0, 0]
+    hidden = measured & ~shown
+    expected = (54 - int(shown.sum())) / int(hidden.sum())
+    assert torch.allclose(drawn.further.weight[0, 0, 0][hidden], torch.tensor(expected))
+
+
+def test_equally_spaced_masks_of_files_are_no_frequencies(tmp_path, write_fastmri, fastmri_spec):
+    law = EquispacedLines(3, 0.125)
+    for i in range(8):
+        mask = law.draw((64, 64), torch.Generator().manual_seed(i))[0].numpy()
+        write_fastmri(tmp_path / "files" / f"scan{i}.h5", i, mask=mask)
+    spec = load_spec(str(fastmri_spec(acquisition={"pattern": {"kind": "from_files"}})))
+    with pytest.raises(InputError, match="equally spaced") as caught:
+        open_scans(spec, "train")[0]
+    stated = yaml.safe_load(caught.value.remedy.partition("pattern: ")[2])
+    named = load_spec(str(fastmri_spec(acquisition={"pattern": stated}))).pattern()
+    mask = open_volume(tmp_path / "files" / "scan0.h5").mask
+    assert any(torch.equal(named.draw((64, 64), torch.Generator().manual_seed(i)), mask) for i in range(40))
 
 
 def test_single_coil_volumes(tmp_path, write_fastmri):

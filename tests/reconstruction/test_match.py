@@ -86,5 +86,5 @@ def test_frequencies_of_files_state_the_acceleration() -> None:
 
 
 def test_equispaced_lines_are_recognised() -> None:
-    assert equispaced(_draw(EquispacedLines(4.0)))
+    assert all(equispaced(_draw(EquispacedLines(rate), seed)) for seed in range(12) for rate in (2.0, 3.0, 4.0))
     assert not any(equispaced(_draw(RandomLines(4.0), seed)) for seed in range(50))
