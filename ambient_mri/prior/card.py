@@ -155,8 +155,7 @@ class Card(BaseModel):
         law = "; ".join(kinds) or law_in_words(self.acquisition.pattern)
         error = "not measured: the model does not predict"
         if self.withheld_nmse is not None:
-            mean, low, high = self.withheld_nmse
-            error = f"{mean:.4f} of their energy (95 % {low:.4f} to {high:.4f}), unseen patients"
+            error = f"{with_interval(*self.withheld_nmse)} of their energy, unseen patients"
         lowest, highest = zip(*(one.acquisition.further.keep for one in self.components()), strict=True)
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
         return f"""# {self.title}: {self.kind}
@@ -239,3 +238,8 @@ Refined by expectation maximisation. Of each lap's posterior samples of the trai
 def law_in_words(law: Law) -> str:
     """Its facts, as a card and a report state them."""
     return " ".join(f"{key}={value}" for key, value in law.model_dump().items())
+
+
+def with_interval(nmse: float, low: float, high: float) -> str:
+    """An error and its 95 % interval over patients, for people; of a single patient there is none."""
+    return f"{nmse:.4f}" + (f" (95 % {low:.4f} to {high:.4f})" if low < high else " (one patient: no interval)")

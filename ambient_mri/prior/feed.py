@@ -79,7 +79,10 @@ def compared(drawn: Draw, measurement: Measurement, method: str) -> Draw:
     if method == "ambient":
         return drawn
     if method == "ssdu":
-        return replace(drawn, sigma=measurement.noise_std.clamp_min(LOWEST_SIGMA))
+        # Judged on what D hid and on nothing else: at σ_y what it showed has no weight, but σ may not be 0.
+        shown, weight = drawn.further.operator, drawn.further.weight
+        hidden = Further(shown, weight.masked_fill(shown.mask, 0.0))
+        return replace(drawn, further=hidden, sigma=measurement.noise_std.clamp_min(LOWEST_SIGMA))
     everything = measurement.mask.to(torch.float32)
     if method == "unweighted":
         return replace(drawn, further=Further(drawn.further.operator, everything))

@@ -92,8 +92,8 @@ class Imputed:
         return everything(self.image(index), self.coils, self.scans.records[index // self.samples].scan_id)
 
     def images(self, limit: int) -> Tensor:
-        """`(n, 1, y, x)`: the first sample of `limit` scans, evenly spread."""
-        step = max(len(self.scans) // limit, 1)
+        """`(n, 1, y, x)`: the first sample of at most `limit` scans, evenly spread."""
+        step = -(-len(self.scans) // limit)
         return torch.cat([self.image(i * self.samples) for i in range(0, len(self.scans), step)])
 
     def _path(self, start: int) -> Path:

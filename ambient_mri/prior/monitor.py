@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from ambient_mri.corruption import FurtherLaw
@@ -18,6 +19,7 @@ from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.ambientgan import AdversarialLearner
+from ambient_mri.prior.card import with_interval
 from ambient_mri.prior.checkpoint import LOG
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.objective import withheld_error
@@ -49,11 +51,29 @@ class Summary:
     scans: int
 
 
-def summarise(error: Tensor, energy: Tensor, step: int) -> Summary:
-    """From squared errors and energies `(n,)`, one a scan, of `objective.withheld_error`."""
+def summarise(error: Tensor, energy: Tensor, patients: Sequence[str], step: int) -> Summary:
+    """From squared errors and energies `(n,)` of `objective.withheld_error`, one a scan, and whom each is of.
+
+    The interval is that of a ratio estimate over clusters (Cochran 1977, §6.4 and §9A), with Student's t: slices of
+    one patient err alike. One patient says nothing of others: both ends are the figure itself.
+    """
     nmse = float(error.mean() / energy.mean())
-    spread = float((error - nmse * energy).std() / energy.mean() / len(error) ** 0.5) if len(error) > 1 else 0.0
-    return Summary(step, nmse, nmse - 1.96 * spread, nmse + 1.96 * spread, float(error.mean()), len(error))
+    people = {patient: k for k, patient in enumerate(dict.fromkeys(patients))}
+    which = torch.tensor([people[patient] for patient in patients])
+    excess = torch.zeros(len(people), dtype=error.dtype).index_add(0, which, error - nmse * energy)
+    if (count := len(people)) == 1:
+        return Summary(step, nmse, nmse, nmse, float(error.mean()), len(error))
+    spread = float((excess.square().sum() * count / (count - 1)).sqrt() / energy.sum())
+    reach = float(student_t.ppf(0.975, count - 1)) * spread
+    return Summary(step, nmse, nmse - reach, nmse + reach, float(error.mean()), len(error))
+
+
+def watched(spec: DataSpec, training: Scans) -> tuple[Scans, list[int]]:
+    """Validation scans (where there are none, those of training) and which of them, evenly spread over patients."""
+    held_out = open_scans(spec, "validation")
+    chosen = held_out if len(held_out) else training
+    count = min(len(chosen), SCANS)
+    return chosen, [i * len(chosen) // count for i in range(count)]
 
 
 class Monitor:
@@ -67,10 +87,10 @@ class Monitor:
 
         self.folder, self.seed, self.law, self.preview = folder, seed, scans.further(), preview
         self.tracking = tracking
-        held_out = open_scans(spec, "validation", limit=SCANS)
-        chosen = held_out if len(held_out) else scans
-        count = min(len(chosen), SCANS)
-        self.batches = [collate([chosen[j] for j in range(i, min(i + BATCH, count))]) for i in range(0, count, BATCH)]
+        chosen, places = watched(spec, scans)
+        self.patients = [chosen.patient(i) for i in places]
+        parts = [places[i : i + BATCH] for i in range(0, len(places), BATCH)]
+        self.batches = [collate([chosen[i] for i in part]) for part in parts]
         self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.recent: list[float] = []
 
@@ -104,16 +124,18 @@ class Monitor:
             device = next(learner.average.parameters()).device
             batch = batch.to(device)
             rngs = [stream(self.seed, -1, 1000 + BATCH * index + i) for i in range(len(batch))]
-            further = self.law.draw(batch.operator(), rngs, batch.component)
+            further = self.law.draw(batch.operator(), rngs, batch.component, batch.acquired)
             error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)
             errors.append(error.cpu())
             energies.append(energy.cpu())
-        summary = summarise(torch.cat(errors), torch.cat(energies), learner.step)
+        summary = summarise(torch.cat(errors), torch.cat(energies), self.patients, learner.step)
         nmse = summary.nmse
         self._log({"step": learner.step, "withheld_nmse": nmse, "low": summary.low, "high": summary.high})
         self.writer.add_scalar("withheld_nmse", nmse, learner.step)
-        logger.info("step %d  error on withheld measurements %.4f (95 %% %.4f to %.4f) of their energy, %d slices",
-                    learner.step, nmse, summary.low, summary.high, summary.scans)  # fmt: skip
+        logger.info(
+            "step %d  error on withheld measurements %s of their energy, %d slices of %d patients",
+            learner.step, with_interval(nmse, summary.low, summary.high), summary.scans, len(set(self.patients)),
+        )  # fmt: skip
         self._pictures(learner)
         return summary
 

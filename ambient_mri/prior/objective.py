@@ -64,9 +64,8 @@ def ambient_loss(
     # |tweedie|²/α² · 1/(c_out² + σ_y²/α) = |tweedie|² / (α (α c_out² + σ_y²)), with 0/0 → 0 at α = 0
     scale = alpha * (alpha * output_scale(sigma)[:, None, None, None].square() + noise_variance)
     kept_weight = torch.where(alpha > 1e-3, 1 / scale.clamp_min(1e-12), 0.0)
-    error = torch.where(
-        shown.mask, kept_weight * tweedie.abs().square(), further.weight / DATA_STD**2 * (estimate - y).abs().square()
-    )
+    hidden_error = (estimate - y).abs().square() / DATA_STD**2
+    error = further.weight * torch.where(shown.mask, kept_weight * tweedie.abs().square(), hidden_error)
     return keep(A.mask, error).sum((1, 2, 3)) / (y.shape[-2] * y.shape[-1])
 
 

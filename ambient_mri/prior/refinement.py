@@ -35,7 +35,7 @@ from ambient_mri.prior.diversity import IMAGES, diversity
 from ambient_mri.prior.imputed import Imputed, discard, together
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.maximisation import Length, maximise
-from ambient_mri.prior.monitor import SCANS, Summary, summarise
+from ambient_mri.prior.monitor import Summary, summarise, watched
 from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.objective import withheld_error
 from ambient_mri.prior.shipped import called
@@ -175,20 +175,19 @@ def _withheld(
     model: Bundle, sampler: str, spec: DataSpec, scans: Scans, posterior: Posterior, seed: int, device: str
 ) -> Summary:
     """Error of one posterior sample, drawn from D y, on what D hid: unseen patients, no ground truth."""
-    held_out = open_scans(spec, "validation", limit=SCANS)
-    chosen = held_out if len(held_out) else scans
+    chosen, places = watched(spec, scans)
     law, errors, energies = scans.further(), [], []
-    count, part = min(len(chosen), SCANS), together(device)
-    for start in range(0, count, part):
-        batch = collate([chosen[i] for i in range(start, min(start + part, count))]).to(device)
+    for start in range(0, len(places), together(device)):
+        batch = collate([chosen[i] for i in places[start : start + together(device)]]).to(device)
         rngs = [stream(seed, -1, 1000 + start + i) for i in range(len(batch))]
-        further = law.draw(batch.operator(), rngs, batch.component)
+        further = law.draw(batch.operator(), rngs, batch.component, batch.acquired)
         shown = replace(batch, mask=further.operator.mask)
         drawn = _Drawn(posterior(model, sampler, shown, seed)[:, :1])
         error, energy = withheld_error(drawn, batch.y, batch.operator(), further, batch.noise_std)
         errors.append(error.cpu())
         energies.append(energy.cpu())
-    return summarise(torch.cat(errors), torch.cat(energies), model.card.steps)
+    patients = [chosen.patient(i) for i in places]
+    return summarise(torch.cat(errors), torch.cat(energies), patients, model.card.steps)
 
 
 def _once(path: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -90,9 +90,9 @@ class Sampling:
     seed: int = 0
 
     def quick(self) -> Sampling:
-        """Two samples in their share of the time, to compare strengths with."""
-        seconds = None if self.seconds is None else self.seconds * 2 / self.samples
-        return replace(self, samples=min(2, self.samples), seconds=seconds)
+        """At most two samples in their share of the time, to compare strengths with."""
+        samples = min(2, self.samples)
+        return replace(self, samples=samples, seconds=self.seconds and self.seconds * samples / self.samples)
 
 
 class Posterior:

@@ -129,4 +129,4 @@ def _worst_line(left: Tensor, mask: Tensor, sigma: float) -> tuple[int | None, f
     # beside the largest of them: towards the centre of k-space residuals grow by themselves
     ratio = energy / others.sort(1).values[:, -2].clamp_min(1e-30)
     worst = int(ratio.argmax())
-    return int(lines[worst]), float(ratio[worst]), float(energy[worst] / sigma**2) if sigma > 0 else float("inf")
+    return int(lines[worst]), float(ratio[worst]), float(energy[worst] / sigma**2) if sigma > 0 else None

@@ -15,6 +15,8 @@ from ambient_mri.reconstruction.withheld import Withheld, joined, withheld
 from ambient_mri.sampling.proper import is_proper
 
 SHARE_TOLERANCE = 0.15
+DARKEST = 0.5
+"""Of the brightest slice, root mean square: slices of mostly air say nothing of the scale of images."""
 PIXELS_AT_ONCE = 2**20
 
 
@@ -90,11 +92,11 @@ def differences(shape: tuple[int, int], measured: npt.NDArray[np.bool_], card: C
 
 
 def _scale(image: npt.NDArray[np.float32], measured: npt.NDArray[np.bool_], where: str) -> float:
-    """One for the volume, from the measured pixels of its central third."""
-    count = len(image)
-    central = slice(count // 3, count - count // 3)
-    y = torch.from_numpy(image[central]).to(torch.complex64)[:, None]
-    mask = torch.from_numpy(measured[central])[:, None]
+    """One for the volume, from the measured pixels of the slices that are not much darker than the brightest."""
+    energy = np.square(image, where=measured, out=np.zeros_like(image)).sum((1, 2)) / measured.sum((1, 2)).clip(1)
+    bright = energy >= DARKEST**2 * energy.max()
+    y = torch.from_numpy(image[bright]).to(torch.complex64)[:, None]
+    mask = torch.from_numpy(measured[bright])[:, None]
     try:
         return energy_scale(y, mask, mask.float().mean().reshape(1, 1), 0.0)
     except InputError:

@@ -46,7 +46,7 @@ def a_dps(
     InputError
         If the prior is not an ambient one.
     """
-    ambient = require_ambient(prior, "a-dps")
+    ambient = require_ambient(prior, observed, "a-dps")
     given = ambient.given(observed, rngs)
     lifted = Lifted(given, rngs, observed.shape)
     noise = strength * observed.variance

@@ -64,7 +64,7 @@ def a_fill(
     InputError
         If the prior is not an ambient one, or Ã hides what was measured.
     """
-    ambient = require_ambient(prior, "a-fill")
+    ambient = require_ambient(prior, observed, "a-fill")
     A, given = observed.A, ambient.given(observed, rngs)
     if given.encoding is not A.encoding or bool((A.mask & ~given.mask).any()):
         raise InputError("Ã has to show all that was measured, in the same encoding", where="a-fill",

@@ -1,10 +1,12 @@
 """From noise to a sample of p(x | y), given a way to estimate E[x | x_t, y]: noise levels and the loop.
 
 A step from σ to σ' < σ is ancestral (Ho et al. 2020, in the variance-exploding form). A level that repeats is a
-Langevin correction (Song et al. 2021, predictor-corrector): x ← E[x | x_t, y] + √2 σ n leaves p(x_t | y) as it is
-where the estimate is exact and σ is small beside the image, and repairs what larger levels got wrong. It earns its
-evaluations: for a smooth Gaussian image and its exact prior, 50 levels reach .87 of the true variance, about 30 levels
-of which the lower 20 repeat once 1.01.
+Langevin correction (Song et al. 2021, predictor-corrector): x ← E[x | x_t, y] + √2 σ n. With an exact estimate it
+leaves p(x_t | y) as it is in directions where the posterior is wide beside σ, and repairs what larger levels got
+wrong. In directions that y or the prior determine it leaves √2 σ of noise for σ, which the next ancestral step
+halves: on trained networks that makes up for samples that spread too little (rms error over spread 1.1; 1.3 to 1.5
+with smaller steps, and the mean no better). It earns its evaluations: for a smooth Gaussian image and its exact prior,
+50 levels reach .87 of the true variance, about 30 levels of which the lower 20 repeat once 1.01.
 """
 
 from __future__ import annotations

@@ -159,14 +159,19 @@ def require_proper(prior: object, sampler: str) -> Proper:
     return prior
 
 
-def require_ambient(prior: object, sampler: str) -> Ambient:
+def require_ambient(prior: object, observed: Observation, sampler: str) -> Ambient:
     """`prior` itself where it is ambient.
 
     Raises
     ------
     InputError
-        If it is not.
+        If it is not, or the scan was not measured on the grid that masks are of.
     """
+    if tuple(observed.y.shape[-2:]) != tuple(observed.shape[-2:]):
+        raise InputError(
+            f"{sampler} looks through a mask of the image's own grid, and the scan was encoded otherwise",
+            where=sampler, remedy="Refine the model (`ambient-mri refine`), and use mmps or dds",
+        )  # fmt: skip
     if not isinstance(prior, Ambient):
         raise InputError(
             f"{sampler} looks through a mask Ã, and the prior does not say which", where=sampler,

@@ -137,3 +137,9 @@ def test_files_get_a_standard_deviation(tiny_bundle: Path, tmp_path: Path) -> No
     assert values.min() >= 0
     assert values.max() > 0
     assert main([*command[:-1], "mmps"]) == 2
+
+
+def test_quick_sampling_takes_its_share_of_the_time() -> None:
+    assert (Sampling(8, seconds=8).quick().samples, Sampling(8, seconds=8).quick().seconds) == (2, 2)
+    assert (Sampling(1, seconds=8).quick().samples, Sampling(1, seconds=8).quick().seconds) == (1, 8)
+    assert Sampling(8).quick().seconds is None

@@ -218,3 +218,15 @@ def test_files_with_faults_are_flagged_in_manifest_output_and_result(scans: Path
     again = reconstruct(None, [bad["mask"]], tmp_path / "out", method="tv", formats=["hdf5"])
     assert again[0].skipped
     assert again[0].flags == results[3].flags
+
+
+def test_a_scan_without_noise_has_no_line_that_stands_out_of_it() -> None:
+    """σ_y = 0 is no scale to call a residual large by, and infinity is no JSON."""
+    law = Acquisition(RandomLines(2), coils=4, noise_std=0.0)
+    scan = simulate_scan(subject(0).images[0], law, "scan/0").measurement
+    for method, strength in (("zero-filled", None), ("cg-sense", 0.01)):
+        image = methods.reconstruction(method, None)(scan, strength)
+        quality = Quality.of(residuals(scan, image), None)
+        assert quality.worst_line_noise is None
+        assert not any("stands out" in flag for flag in quality.flags())
+        json.dumps(quality.facts(), allow_nan=False)

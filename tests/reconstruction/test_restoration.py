@@ -256,3 +256,19 @@ def test_another_mask_is_another_job(damaged: Path, measured: np.ndarray, tmp_pa
     np.save(tmp_path / "mask.npy", measured)
     (other,) = reconstruct(None, [damaged], tmp_path / "out", method="tv", missing=Missing(tmp_path / "mask.npy"))
     assert not other.skipped
+
+
+def test_slices_of_air_do_not_set_the_scale(tmp_path: Path) -> None:
+    """The middle slice is all but empty: what is missing elsewhere still comes out as bright as what is around it."""
+    rng = np.random.default_rng(0)
+    image = np.repeat(rng.uniform(1, 2, (24, 20, 1)), 3, 2).astype(np.float32)
+    image[..., 1] *= 1e-3
+    kept = rng.random(image.shape) > 0.4
+    for name, values in (("a", image), ("mask", kept.astype(np.uint8))):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    missing = Missing(mask=tmp_path / "mask.nii.gz")
+    (result,) = reconstruct(None, [tmp_path / "a.nii.gz"], tmp_path / "out", method="tv", formats=["nifti"],
+                            missing=missing)  # fmt: skip
+    found = nib.load(next(path for path in result.outputs if path.name.endswith(".nii.gz"))).get_fdata()
+    hidden = ~kept[..., 0]
+    assert found[..., 0][hidden].mean() == pytest.approx(1.5, abs=0.1)
