@@ -84,6 +84,15 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
+def write_restricted(path: Path, content: str) -> Path:
+    """`write`, of what only the owner may read: nobody else can at any moment."""
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+    return path
+
+
 def write_array(path: Path, array: NDArray[Any]) -> Path:
     """Write an NPY whole or not at all; returns `path`."""
     import numpy as np

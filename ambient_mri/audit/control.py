@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
+from ambient_mri import files
 from ambient_mri.audit import embedder, gates, generator, scoring
 from ambient_mri.audit.cohort import open_side
 from ambient_mri.audit.exchangeability import common_count
@@ -20,11 +25,22 @@ PATIENTS, SAMPLES = 20, 192
 def overfitted_control(state: Material, space: MeasuredSpace) -> GateResult:
     """Train on the scans of 20 training patients for far too long, and look for them by T1 and T3.
 
-    The network is the `tiny` one, whatever is audited, and no scan is mirrored or shifted. Training and samples are
-    kept in the folder of the audit.
+    The network is the `tiny` one, whatever is audited, and no scan is mirrored or shifted. It knows patients by heart:
+    once looked at, it is removed with its samples, and only the p-value is kept.
     """
+    folder = state.options.out / "work" / "control"
+    found = folder.with_suffix(".json")
+    if not found.exists():
+        p_value, patients = _detected(state, space, folder)
+        files.write(found, json.dumps({"p_value": p_value, "patients": patients}) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    known = json.loads(found.read_text("utf-8"))
+    return gates.overfitted(float(known["p_value"]), int(known["patients"]))
+
+
+def _detected(state: Material, space: MeasuredSpace, folder: Path) -> tuple[float, int]:
+    """(p after adjustment, patients) of the control."""
     options, level = state.options, state.level
-    folder = options.out / "work" / "control"
     facts = {"title": f"{state.spec.title}, {PATIENTS} patients", "symmetry": None, "split": {"train": PATIENTS}}
     data = derive(options.data, folder / "control.yaml", facts)
     state.progress(f"training a control on {PATIENTS} patients, {level.control_steps} steps")
@@ -45,4 +61,4 @@ def overfitted_control(state: Material, space: MeasuredSpace) -> GateResult:
         scoring.score_patients(closest, sides, slices, options.seed).compared().p_value
         for closest in (by_features, measured)
     ]
-    return gates.overfitted(float(min(holm(p_values))), len(set(copied.patients)))
+    return float(min(holm(p_values))), len(set(copied.patients))

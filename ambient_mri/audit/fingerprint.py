@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ambient_mri.audit.cohort import Side
+from ambient_mri.audit.cohort import Side, only
 from ambient_mri.audit.measured_space import MeasuredSpace
 from ambient_mri.audit.similarity import Whitening
 
@@ -39,7 +39,7 @@ class Fingerprint:
         Patients whose noise some image knows, at an error of 1 % over all scans of a side and all images. Of the
         hold-out any at all means that the noise of the scans is stated too high, and that `train` means nothing.
     patients
-        Of each side.
+        Of each side, who have a scan with such samples.
     """
 
     samples: int
@@ -58,20 +58,22 @@ def fingerprint(
     images
         `(n, 1, y, x)` complex64. A magnitude has lost half of the noise, and is hardly ever recognised.
     whitening
-        Of hold-out scans: its inverse is the mean power.
+        Its inverse is the mean power of scans.
     """
-    counts, known = [], []
+    counts, known, patients = [], [], []
     for side in (train, hold):
         band = noise_band(side, whitening)
         m = np.array([int(scan.samples) for scan in band.scans])
         if np.median(m) < FEWEST_SAMPLES:
             return None
-        tried = 2 * len(images) * len(side)  # mirrored too
+        enough = np.flatnonzero(m > 1).tolist()  # one scale fits one sample exactly, whatever the image
+        band, m = only(band, enough), m[enough]
+        tried = 2 * len(images) * len(band)  # mirrored too
         p = noise_p_values(unexplained(band, images, progress), m)
         counts.append(m)
-        known.append(len({name for name, value in zip(side.patients, p, strict=True) if value < LEVEL / tried}))
-    patients = (len(set(train.patients)), len(set(hold.patients)))
-    return Fingerprint(int(np.median(np.concatenate(counts))), known[0], known[1], patients)
+        known.append(len({name for name, value in zip(band.patients, p, strict=True) if value < LEVEL / tried}))
+        patients.append(len(set(band.patients)))
+    return Fingerprint(int(np.median(np.concatenate(counts))), known[0], known[1], (patients[0], patients[1]))
 
 
 def noise_band(side: Side, whitening: Whitening) -> Side:

@@ -106,6 +106,8 @@ def _slices(path: Path) -> list[Tensor]:
         except (OSError, ValueError, EOFError) as problem:
             raise InputError(f"cannot be read as NPY: {problem}", where=str(path)) from None
         if np.iscomplexobj(array):
+            if not np.isfinite(array).all():
+                raise InputError("values that are not finite", where=str(path), remedy="Leave those samples out")
             stack = array.reshape(-1, *array.shape[-2:])
             return [torch.from_numpy(np.array(image, np.complex64)) for image in stack]
     records = pictures.list_slices(path.parent, patient="file")

@@ -16,7 +16,16 @@ from torch import Tensor
 import ambient_mri
 from ambient_mri import files
 from ambient_mri.audit import embedder, generator, power
-from ambient_mri.audit.cohort import Side, only, open_side, seen_through, views, with_content
+from ambient_mri.audit.cohort import (
+    Side,
+    contents_sha256,
+    equal_rows,
+    only,
+    open_side,
+    seen_through,
+    views,
+    with_content,
+)
 from ambient_mri.audit.duplicates import anatomy, near_duplicates
 from ambient_mri.audit.exchangeability import common_count
 from ambient_mri.audit.levels import Level, level_of
@@ -31,7 +40,7 @@ from ambient_mri.prior.bundle import Bundle, load_bundle, weights_sha256
 from ambient_mri.prior.steps import stream
 
 Progress = Callable[[str], None]
-LEARNED_FROM = 20_000
+LEARNED_FROM = 40_000
 FEWEST_PATIENTS = 10
 
 
@@ -154,10 +163,7 @@ class Material:
 
     def patients(self) -> tuple[int, int]:
         """How many training and hold-out patients have enough slices."""
-        train, hold = (
-            int((np.unique(np.asarray(side.patients), return_counts=True)[1] >= self.slices).sum())
-            for side in self.sides
-        )
+        train, hold = (len(equal_rows(side, self.slices)) // self.slices for side in self.sides)
         return train, hold
 
 
@@ -171,6 +177,11 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     progress(f"audit at level {name}: {level}")
     train = open_side(spec, ("train",), options.scans, level.slices, progress)
     hold = open_side(spec, ("validation", "test"), options.scans, level.slices, progress)
+    _keep_to(
+        options.out / "work" / "scans.sha256",
+        contents_sha256((train, hold)) + "\n",
+        "the scans have changed since this audit was begun",
+    )
     shape = train.scans[0].image_shape
     given = None if bundle is not None else generator.read(options.pictures, shape, 10 * level.samples)
     count = level.samples if given is None else len(given)
@@ -202,13 +213,14 @@ def prepare(options: AuditOptions, progress: Progress) -> Material:
     both_sides = set(hold.patients) & (set(train.patients) | told)
     twins = {hold.patients[pair.second - len(train)] for pair in across} | both_sides
     clean_hold = only(hold, [row for row, patient in enumerate(hold.patients) if patient not in twins])
+    slices = common_count((*train.patients, *clean_hold.patients)) if clean_hold.patients else 1
     for side, which in ((train, "training"), (clean_hold, "hold-out")):
-        if len(set(side.patients)) < FEWEST_PATIENTS:
+        if (count := len(equal_rows(side, slices)) // slices) < FEWEST_PATIENTS:
             raise InputError(
-                f"{len(set(side.patients))} {which} patients, too few to compare", where=f"{spec.name}: split",
+                f"{count} {which} patients with {slices} slices or more, too few to compare",
+                where=f"{spec.name}: split",
                 remedy=f"At least {FEWEST_PATIENTS} are needed on each side, and 50 for an answer of any use",
             )  # fmt: skip
-    slices = common_count((*train.patients, *clean_hold.patients))
     return Material(
         options, spec, level, bundle, reference, progress, train, clean_hold, images, network, law,
         len(drawn) - len(kept), len(twins), len(twice) - len(across), slices,
@@ -232,12 +244,15 @@ def _settle(options: AuditOptions, spec: DataSpec) -> None:
         "data_sha256": spec.sha256, "subject_sha256": subject_sha256(options),
         "reference_sha256": None if options.reference is None else weights_sha256(options.reference),
     }  # fmt: skip
-    path = options.out / "work" / "audit.json"
-    text = json.dumps(identity, indent=1, sort_keys=True) + "\n"
+    work = options.out / "work"
+    _keep_to(work / "audit.json", json.dumps(identity, indent=1, sort_keys=True) + "\n", "another audit is kept here")
+    work.chmod(0o700)  # embedder, samples and errors know patients
+
+
+def _keep_to(path: Path, text: str, otherwise: str) -> None:
+    """Write what intermediate results belong to, or refuse where they belong to something else."""
     if path.exists() and path.read_text("utf-8") != text:
-        raise InputError(
-            "another audit is kept here", where=str(options.out), remedy="Choose another --out, or delete the folder"
-        )
+        raise InputError(otherwise, where=str(path.parent.parent), remedy="Choose another --out, or delete the folder")
     files.write(path, text)
 
 
@@ -260,7 +275,9 @@ def _embedder(
             left = (time.monotonic() - started) / (step + 1) * (level.embedder_steps - step - 1)
             progress(f"embedder: {step + 1} of {level.embedder_steps} steps, loss {loss:.3f}, about {left:.0f} s left")
 
-    shown = [only(side, _some(len(side), options.seed)) for side in (train, hold)]
+    rows = _some(len(train) + len(hold), options.seed)
+    shown = [only(train, [row for row in rows if row < len(train)]),
+             only(hold, [row - len(train) for row in rows if row >= len(train)])]  # fmt: skip
     thinned = None if options.scans == "images" else law
     pictures = torch.cat([views(side, thinned, options.seed) for side in shown], 1)
     network = embedder.train(pictures, embedder.Training(level.embedder_steps, options.seed), options.device, note)
@@ -269,5 +286,5 @@ def _embedder(
 
 
 def _some(count: int, seed: int) -> list[int]:
-    """At most 20 000 slices of a side, at random: enough to learn from."""
+    """At most so many slices of both sides, at random whose they are: enough to learn from."""
     return torch.randperm(count, generator=stream(seed, -13, count))[:LEARNED_FROM].sort().values.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +23,28 @@ IMAGES = 2048
 
 @dataclass(frozen=True)
 class MeasuredSpace:
-    """What comparisons need to know of patients whom nobody trained on.
+    """What comparisons need to know of all patients, training and hold-out together.
+
+    Of the hold-out alone it would not do: a scan that was part of the mean is partly taken off itself, so that
+    hold-out scans would look less like any image than training scans, and innocent models would be accused.
 
     Parameters
     ----------
     mean
-        Mean image of the hold-out μ, `(1, 1, y, x)`, taken off on both sides: y - A μ and g - μ.
+        Mean image μ, `(1, 1, y, x)`, taken off on both sides: y - A μ and g - μ.
     whitening
-        Of hold-out scans.
+        Of the scans.
     """
 
     mean: Tensor
     whitening: Whitening
 
     @classmethod
-    def of(cls, hold: Side) -> MeasuredSpace:
-        """From the hold-out."""
-        return cls(hold.pictures.mean(0, keepdim=True).to(torch.complex64), Whitening.of(hold.batches()))
+    def of(cls, train: Side, hold: Side) -> MeasuredSpace:
+        """From the scans of both sides, which are treated alike."""
+        pictures = torch.cat([train.pictures, hold.pictures])
+        whitening = Whitening.of(chain(train.batches(), hold.batches()))
+        return cls(pictures.mean(0, keepdim=True).to(torch.complex64), whitening)
 
     def closest_images(self, side: Side, images: Tensor, progress: Progress = lambda line: None) -> Closest:
         """For each scan of a side the most similar image, itself or its mirror image.

@@ -30,9 +30,11 @@ class Sensitivity:
         Patients who must stand out for any of them to be named at q = .1.
     rate
         If `least_patients` patients are each emitted with at least this probability a sample, all are seen with
-        probability ≥ 95 %.
+        probability ≥ 95 %, provided that copies of each of them stand out with probability `recall`. Patients differ
+        in that, and who looks like many others stands out less.
     copies_at_most
-        95 % upper bound of the share of samples that are copies which stand out; about 3/n where none was found.
+        95 % upper bound of the share of samples that are exceptionally near to a training patient (T2); about 3/n where
+        none was found.
     """
 
     samples: int

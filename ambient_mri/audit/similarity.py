@@ -1,6 +1,6 @@
 """T3: how alike a scan and an image are in what the scan measured. Needs no reconstruction and no clean image.
 
-Images of one organ share their low frequencies, where most energy lies. Whitened by the power of hold-out scans, the
+Images of one organ share their low frequencies, where most energy lies. Whitened by the power of the scans, the
 comparison is about what tells patients apart.
 """
 
@@ -29,7 +29,7 @@ class Whitening:
 
     @classmethod
     def of(cls, scans: Iterable[Measurement]) -> Whitening:
-        """From hold-out scans: mean |y|² over whoever measured a sample, on average over coils.
+        """From scans of all sides: mean |y|² over whoever measured a sample, on average over coils.
 
         The noise is in the mean already. In k-space power is averaged over rings of equal |k|, so that a few
         scans suffice; for measured pixels it is kept pixel by pixel.

@@ -89,7 +89,9 @@ def verdict(
                                         "Repeat with --level full."))  # fmt: skip
     return Verdict("NOT DETECTED", (
         f"{limits.least_patients} training patients emitted at {limits.rate:.2g} per sample or more would have been "
-        f"caught with at least 95 % probability; 95 % upper bound of the share of samples that are copies: "
-        f"{limits.copies_at_most:.2g}; this is not proof of anonymity.",
-        "Rarer copies, copies of smaller parts, and what these tests do not look at remain possible.",
+        f"caught with 95 % probability, if copies of each of them stand out as often as the planted ones did "
+        f"({limits.recall:.0%}); 95 % upper bound of the share of samples that are exceptionally near to a training "
+        f"patient: {limits.copies_at_most:.2g}; this is not proof of anonymity.",
+        "Rarer copies, copies of patients who are hard to recognise, copies of smaller parts, and what these tests do "
+        "not look at remain possible.",
     ))  # fmt: skip

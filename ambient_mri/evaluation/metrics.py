@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student_t
 from torch import Generator
 
 from ambient_mri.evaluation.features import scattering
@@ -68,7 +70,11 @@ def feature_distance(truth: Volume, image: Volume) -> float:
 def patient_bootstrap(
     values: Sequence[float], patients: Sequence[str], rng: Generator, *, resamples: int = 4000
 ) -> Interval:
-    """Mean over patients of `values` and its 95 % percentile interval (Efron and Tibshirani 1993).
+    """Mean over patients of `values` and its 95 % expanded percentile interval (Hesterberg 2015, The American
+    Statistician 69(4)).
+
+    The percentiles are those of a Student interval, for a plain percentile interval holds the mean of 8 patients 87
+    times in a hundred. Of fewer than five it cannot be wider than their range, which is too narrow still.
 
     Parameters
     ----------
@@ -84,5 +90,7 @@ def patient_bootstrap(
         by_patient.setdefault(patient, []).append(value)
     means = torch.tensor([float(np.mean(own)) for own in by_patient.values()], dtype=torch.float64)
     draws = torch.randint(len(means), (resamples, len(means)), generator=rng)
-    low, high = torch.quantile(means[draws].mean(1), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    count = max(len(means), 2)
+    tail = float(norm.sf((count / (count - 1)) ** 0.5 * student_t.ppf(0.975, count - 1)))
+    low, high = torch.quantile(means[draws].mean(1), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(float(means.mean()), low, high)

@@ -17,10 +17,8 @@ def write_audit(out: Path, result: AuditResult, annex: Annex) -> tuple[tuple[Pat
     Returns the paths of what anybody may see, and of what is restricted.
     """
     restricted = (
-        files.write(out / "annex.html", annex_page(result, annex)),
-        files.write(out / "annex_key.csv", "".join(f"{who},{scan}\n" for who, scan in annex.key)),
+        files.write_restricted(out / "annex.html", annex_page(result, annex)),
+        files.write_restricted(out / "annex_key.csv", "".join(f"{who},{scan}\n" for who, scan in annex.key)),
     )
-    for path in restricted:
-        path.chmod(0o600)  # pictures and names of patients
     report = files.write(out / "report.html", audit_page(result))
     return (files.write(out / "audit.json", result.to_json()), report), restricted

@@ -62,7 +62,8 @@ def _at_a_glance(result: AuditResult) -> list[str]:
     failed = [gate for gate in result.gates if not gate.passed]
     least = "no number of copied patients could be significant" if limits.least_patients is None else (
         f"{limits.least_patients} of {data.train_patients} training patients, each emitted at {limits.rate:.2g} a "
-        "sample or more, are all seen with probability 95 % and make a test significant"
+        "sample or more, are all seen with probability 95 % and make a test significant, if copies of each stand out "
+        "as often as the planted ones"
     )  # fmt: skip
     checks = (
         "all passed"
@@ -76,8 +77,8 @@ def _at_a_glance(result: AuditResult) -> list[str]:
         ("Smallest copying that is seen", least),
         ("Copies found", f"{len(result.detections)} training patients named at a false discovery rate of 10 % "
          f"({limits.least_named} have to stand out before any is named)"),
-        ("Copies among the samples", f"at most a share of {limits.copies_at_most:.2g}, of the kinds that "
-         "stand out (95 % confidence)"),
+        ("Copies among the samples", f"at most a share of {limits.copies_at_most:.2g} is exceptionally near to a "
+         "training patient (95 % confidence)"),
         ("Planted copies that stand out", f"{percent(limits.recall)} of exact and mildly changed ones"),
         ("Quality of the samples", f"{percent(result.quality.realistic)} lie in the range of real scans; "
          f"detail {result.quality.detail:.2f} of theirs"

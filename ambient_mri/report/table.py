@@ -107,6 +107,8 @@ def missing_note(evaluation: Evaluation) -> str:
 def gain_sentence(gain: Gain) -> str:
     """One-step beside its best rival, in words that are as true when it loses."""
     side = "ahead of" if gain.psnr.mean >= 0 else "behind"
+    if gain.psnr.low == gain.psnr.high:
+        return f"{gain.method} is {abs(gain.psnr.mean):.2f} dB {side} {gain.rival} (one patient: no interval)"
     low, high = sorted((abs(gain.psnr.low), abs(gain.psnr.high)))
     sure = gain.psnr.low > 0 or gain.psnr.high < 0
     size = f"{low:.2f} to {high:.2f}" if sure else f"{gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"

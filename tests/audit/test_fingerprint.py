@@ -104,3 +104,14 @@ def test_noise_stated_too_high_shows_in_the_hold_out(whitening: Whitening) -> No
 def test_quiet_scans_have_no_fingerprint(whitening: Whitening) -> None:
     train, hold = _side(0, 0.001), _side(1, 0.001)
     assert fingerprint(train[0], hold[0], train[1], Whitening.of(hold[0].batches())) is None
+
+
+def test_scans_without_noise_among_noisy_ones_are_not_looked_at(whitening: Whitening) -> None:
+    """Nothing of them is left to be explained: any image would seem to know them."""
+    (noisy, _), (quiet, _) = _side(0), _side(3, 0.001)
+    names = noisy.patients + quiet.patients[:3]
+    train = Side(noisy.scans + quiet.scans[:3], torch.cat([noisy.pictures, quiet.pictures[:3]]), names, names, 0)
+    found = fingerprint(train, _side(1)[0], _side(2)[1], whitening)
+    assert found is not None
+    assert found.train == 0
+    assert found.patients == (SCANS, SCANS)

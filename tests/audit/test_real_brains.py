@@ -86,7 +86,7 @@ def test_planted_copies_are_recognised_among_real_brains(spec: DataSpec) -> None
     """From R = 4 k-space alone: features know what was turned or moved, measured space what was mixed."""
     train, hold = (open_side(spec, (part,), "measured", count) for part, count in (("train", 160), ("test", 60)))
     network = embedder.train(torch.cat([train.pictures, hold.pictures])[None], embedder.Training(steps=60, seed=0))
-    base, space = embedder.embed(network, train.pictures), MeasuredSpace.of(hold)
+    base, space = embedder.embed(network, train.pictures), MeasuredSpace.of(train, hold)
 
     def by_features(copies: Tensor) -> Closest:
         return closest_by_features(embedder.embed(network, copies), base)

@@ -77,7 +77,8 @@ def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
         assert b"demo-0" not in kept[name]
     assert "demo-0" not in said.out + said.err
     assert b"demo-0" in kept["annex_key.csv"]
-    assert (out / "annex.html").stat().st_mode & 0o077 == 0
+    for name in ("annex.html", "annex_key.csv", "work"):
+        assert (out / name).stat().st_mode & 0o077 == 0
 
     drawn = (out / "work" / "samples-000000-000052.npy").stat().st_mtime_ns
     (out / "report.html").unlink()
@@ -87,6 +88,9 @@ def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
 
     assert main([*command[:-1], "2"]) == 2
     assert "another audit is kept here" in capsys.readouterr().err
+    (out / "work" / "scans.sha256").write_text("of other scans\n")
+    assert main(command) == 2
+    assert "the scans have changed since this audit was begun" in capsys.readouterr().err
     assert (
         main(["audit", "compare", str(out / "audit.json"), str(out / "audit.json"), "--out", str(out / "c.html")]) == 0
     )
@@ -130,7 +134,9 @@ def _controlled(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ste
     level = replace(SMALL, control_steps=steps, sampler_steps=2 if steps == 1 else 5)
     monkeypatch.setitem(levels.LEVELS, "quick", level)
     document = _audited(spec, tmp_path, "measured", copied=False)
-    assert (tmp_path / "out-False" / "work" / "control" / "training" / "bundle").is_dir()
+    work = tmp_path / "out-False" / "work"
+    assert not (work / "control").exists()  # it knew patients by heart
+    assert set(json.loads((work / "control.json").read_text())) == {"p_value", "patients"}
     assert not any("no overfitted generator" in line for line in document["limitations"])
     return document
 
@@ -203,6 +209,10 @@ def test_pictures_of_every_format_are_read(tmp_path: Path) -> None:
     assert found.abs().square().mean((1, 2, 3)).sqrt().numpy() == pytest.approx(0.5, abs=1e-5)
     assert float(found[4].imag.abs().max()) > 0  # complex samples stay complex
     assert len(generator.read([tmp_path], (32, 32), 4)) == 4
+    (tmp_path / "bad").mkdir()
+    np.save(tmp_path / "bad" / "e.npy", np.array([[[1.0, np.nan]]], np.complex64))
+    with pytest.raises(InputError, match=r"e\.npy: values that are not finite"):
+        generator.read([tmp_path / "bad"], (32, 32), 4)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):
         generator.read([tmp_path / "empty"], (32, 32), 4)

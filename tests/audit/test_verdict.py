@@ -76,7 +76,8 @@ def test_cohorts_that_differ_fail_and_equal_ones_pass() -> None:
 
 def test_rate_gates_pass_the_innocent_and_fail_on_a_shared_patient() -> None:
     rng = np.random.default_rng(0)
-    assert placebo(rng.standard_normal(80), rng).passed
+    assert placebo([0.3, 0.02, 0.9, 0.2]).passed
+    assert not placebo([0.001, 0.002, 0.004, 0.9]).passed
     between, within = rng.standard_normal((60, 60)), rng.standard_normal((60, 60))
     assert posing(between, within, rng).passed
     between[np.arange(50), np.arange(50)] += 10  # fifty patients are on both sides

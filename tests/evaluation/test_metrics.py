@@ -8,6 +8,8 @@ import torch
 from scipy.ndimage import uniform_filter
 
 from ambient_mri.evaluation.metrics import feature_distance, nmse, patient_bootstrap, psnr, ssim
+from ambient_mri.evaluation.results import Gain
+from ambient_mri.report.table import gain_sentence
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.random((3, 17, 12)).astype("f4") * np.array([1.0, 2.0, 0.5], "f4")[:, None, None]
@@ -67,3 +69,19 @@ def test_intervals_are_reproducible_and_leave_the_global_state_alone() -> None:
     assert one == other
     assert one.mean == pytest.approx(7 / 3)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_intervals_of_few_patients_are_wide_enough() -> None:
+    trials, caught = 300, 0
+    for trial in range(trials):
+        rng = torch.Generator().manual_seed(trial)
+        interval = patient_bootstrap(torch.randn(8, generator=rng).tolist(), list("abcdefgh"), rng, resamples=1000)
+        caught += interval.low < 0 < interval.high
+    assert caught / trials > 0.915  # plain percentiles: .87
+
+
+def test_of_one_patient_nobody_is_ahead() -> None:
+    alone = patient_bootstrap([1.5, 2.5], ["a", "a"], torch.Generator().manual_seed(0))
+    assert (alone.low, alone.mean, alone.high) == (2.0, 2.0, 2.0)
+    said = gain_sentence(Gain(4, "one-step", "tv", alone, alone, alone, alone))
+    assert said == "one-step is 2.00 dB ahead of tv (one patient: no interval)"
