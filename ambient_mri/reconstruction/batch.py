@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,7 +24,7 @@ from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.cluster import connected, spread
 from ambient_mri.reconstruction.job import Asked, Job
-from ambient_mri.reconstruction.manifest import Entry, Failure
+from ambient_mri.reconstruction.manifest import Entry, Failure, path_sha256
 from ambient_mri.reconstruction.methods import default_method
 from ambient_mri.reconstruction.pace import Pace
 from ambient_mri.reconstruction.products import Choices
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ambient_mri.reconstruction.posterior import Sampling
 
 LOG = logging.getLogger(__name__)
+DERIVED = re.compile(r"IM\d+\.dcm")
+NAMED_BY_RESEARCHERS = (".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".nii", ".nii.gz", ".img")
 Outcomes = Iterator[tuple[Case, Entry | Failure]]
 
 
@@ -132,6 +135,7 @@ def reconstruct(
     domains = frozenset(case.domain for case in cases)
     asked = Asked(bundle_path, folder, method, choices, missing, domains, sampling, layout)
     job, pace = Job(asked), Pace(sum(case.pixels for case in cases), progress)
+    _refuse_harm(job, cases)
     disk.clear_unfinished(folder)
     if layout == "bids":
         layouts.describe_dataset(folder)
@@ -152,7 +156,7 @@ def reconstruct(
 
     for problem in problems:
         path = Path(problem.where.partition(": ")[0])
-        failed(Failure.of(problem, path), path, path.name)
+        failed(Failure.of(problem, path), path, _label(path))
     outcomes = _here(job, cases, pace) if cluster is None else _elsewhere(cluster, asked, job, cases, pace, progress)
     for case, outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -172,6 +176,26 @@ def reconstruct(
         remedy = f"The others are in {out}; the same command tries again those that failed"
         raise PartlyDone(what, done=results, remedy=remedy)
     return results
+
+
+def _refuse_harm(job: Job, cases: Sequence[Case]) -> None:
+    """Nothing, unless a result would take the place of a scan, or of a folder that is none of ours."""
+    inputs = {os.path.realpath(path) for case in cases for path in case.paths}
+    for case in cases:
+        for name in job.names(case):
+            path = job.out / name
+            target = os.path.realpath(path)
+            if target in inputs or any(one.startswith(target + os.sep) for one in inputs):
+                raise InputError("a result would take the place of a scan", where=str(path),
+                                 remedy="Choose another --out")  # fmt: skip
+            if path.is_dir() and any(not DERIVED.fullmatch(one.name) for one in path.iterdir()):
+                raise InputError("a result would take the place of a folder that holds something else",
+                                 where=str(path), remedy="Choose another --out")  # fmt: skip
+
+
+def _label(path: Path) -> str:
+    """What an input that cannot be read is called in the manifest; exports of DICOM are often named after patients."""
+    return path.name if path.name.lower().endswith(NAMED_BY_RESEARCHERS) else f"input-{path_sha256(path)}"
 
 
 def _told(job: Job, case: Case, entry: Entry) -> Result:

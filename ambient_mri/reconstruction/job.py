@@ -27,7 +27,7 @@ from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.cluster import local_device
 from ambient_mri.reconstruction.export.dicom import Derivation
-from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, settings_key
+from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, path_sha256, settings_key
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images
 from ambient_mri.sampling.proper import knows
 
@@ -106,10 +106,27 @@ class Job:
             return Failure.of(problem, case.path)
 
     def done(self, case: Case) -> Entry | None:
-        """The very entry of the manifest, if it is done: work done again may give an equal one."""
+        """The very entry of the manifest, if it is done: work done again may give an equal one.
+
+        Raises
+        ------
+        InputError
+            If another scan was written under its name.
+        """
         if case.name not in self.manifest.entries:
             return None
-        return self.manifest.done(case.name, self._key(case.sha256()))
+        content = case.sha256()
+        self.manifest.refuse_another(case.name, _origin(case), content)
+        return self.manifest.done(case.name, self._key(content))
+
+    def names(self, case: Case) -> tuple[str, ...]:
+        """What is written of a case, relative to the output folder; the preview comes last."""
+        restored = case.domain == "image"
+        return outputs.names(case.name, self.choices.formats, restored=restored,
+                             sampled=self._several and not restored, place=self._place(case))  # fmt: skip
+
+    def _place(self, case: Case) -> layouts.Place:
+        return layouts.bids(case.name, case.contrast) if self.layout == "bids" else layouts.flat(case.name)
 
     def _key(self, source_sha256: str) -> str:
         asked = {"formats": self.choices.formats, "missing": _said(self.missing)}
@@ -117,11 +134,7 @@ class Job:
 
     def _made_and_written(self, case: Case, advanced: Callable[[int], None]) -> Entry:
         started = time.perf_counter()
-        restored, source_sha256 = case.domain == "image", case.sha256()
-        place = layouts.bids(case.name, case.contrast) if self.layout == "bids" else layouts.flat(case.name)
-        names = outputs.names(
-            case.name, self.choices.formats, restored=restored, sampled=self._several and not restored, place=place
-        )
+        restored, source_sha256, names = case.domain == "image", case.sha256(), self.names(case)
         card = self.choices.card
         if not methods.applies(self.method, case.domain):
             raise InputError(f"{self.method} does not apply to {case.domain} data", where=str(case.path))
@@ -148,13 +161,13 @@ class Job:
             input_sha256=source_sha256, model_sha256=str(self.settings["bundle_sha256"]),
             mask_sha256=about["mask_sha256"], acceleration=about["acceleration"], strength=self.choices.strength,
         )  # fmt: skip
-        outputs.write(self.out, case.name, product, self.choices.formats, facts, derivation, place)
+        outputs.write(self.out, case.name, product, self.choices.formats, facts, derivation, self._place(case))
         if self.layout == "bids":
             layouts.describe_images(self.out, [name for name in names if name.endswith(".nii.gz")], facts)
         pictures = outputs.write_pictures(self.out, case.name, product)
         return {
-            "key": self._key(source_sha256), **facts, "warnings": list(warnings), "flags": list(flags),
-            "quality": quality.facts(), "outputs": list(names), "slices": len(case.volume),
+            "key": self._key(source_sha256), "input_sha256": _origin(case), **facts, "warnings": list(warnings),
+            "flags": list(flags), "quality": quality.facts(), "outputs": list(names), "slices": len(case.volume),
             "matrix": list(product.image.shape[1:]), "pictures": pictures,
             "seconds": round(time.perf_counter() - started, 3),
         }  # fmt: skip
@@ -165,6 +178,11 @@ class Job:
             kspace: KspaceVolume = case.volume  # type: ignore[assignment] # by its domain
             return reconstructed_kspace(kspace, self._run, self.choices, advanced)
         return restored_images(case.volume, self._run, self.choices, self.missing)  # type: ignore[arg-type]
+
+
+def _origin(case: Case) -> str:
+    """What tells it from another input of the same name: where it lies; the name itself of DICOM, made of UIDs."""
+    return path_sha256(case.path) if case.label == case.path.name else case.name
 
 
 def _settings(method: str, choices: Choices, weights: str, sampling: Sampling | None) -> dict[str, Any]:

@@ -50,8 +50,9 @@ class Manifest:
         if self.path.exists():
             try:
                 document = json.loads(self.path.read_text(encoding="utf-8"))
-                self.entries, self.failures = dict(document["files"]), list(document.get("failed", []))
-            except (OSError, ValueError, KeyError, TypeError):
+                self.failures = [dict(one) for one in document.get("failed", [])]
+                self.entries = {str(name): dict(entry) for name, entry in document["files"].items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 raise InputError(
                     "not a manifest of reconstructions",
                     where=str(self.path),
@@ -67,6 +68,21 @@ class Manifest:
         there = all((folder / output).exists() for output in entry["outputs"])
         return entry if there else None
 
+    def refuse_another(self, name: str, origin: str, source_sha256: str) -> None:
+        """Nothing, unless `name` stands for a scan of other origin and content: that would be written over.
+
+        Raises
+        ------
+        InputError
+            If it does.
+        """
+        entry = self.entries.get(name, {})
+        if entry.get("input_sha256", origin) != origin and entry.get("source_sha256") != source_sha256:
+            raise InputError(
+                "another scan was written under this name here, and would be lost", where=name,
+                remedy="Choose another --out, or rename the file",
+            )  # fmt: skip
+
     def record(self, name: str, entry: Mapping[str, Any]) -> None:
         """Add an entry and write the manifest."""
         self.entries[name] = dict(entry)
@@ -74,7 +90,7 @@ class Manifest:
 
     def begin(self, inputs: Sequence[Path]) -> None:
         """Forget what failed of these inputs before: they are tried again."""
-        tried = {_path_sha256(path) for path in inputs}
+        tried = {path_sha256(path) for path in inputs}
         self.failures = [one for one in self.failures if one["input_sha256"] not in tried]
 
     def fail(self, given: Path, label: str, reason: str) -> None:
@@ -89,17 +105,21 @@ class Manifest:
         reason
             One sentence, without the path.
         """
-        self.failures.append({"source": label, "reason": reason, "input_sha256": _path_sha256(given)})
+        self.failures.append({"source": label, "reason": reason, "input_sha256": path_sha256(given)})
         self._write()
 
     def _write(self) -> None:
+        if self.path.exists():  # another job may have added to the same folder
+            self.entries = Manifest(self.path.parent).entries | self.entries
         document = {"format": "ambient-mri reconstructions 1", "files": dict(sorted(self.entries.items())),
                     "failed": self.failures}  # fmt: skip
         files.write(self.path, json.dumps(document, indent=1) + "\n")
 
 
-def _path_sha256(path: Path) -> str:
-    return hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]  # unlike resolve(), not stopped by a loop
+def path_sha256(path: Path) -> str:
+    """Hash of where a file lies, which may tell who is on it; names need not be UTF-8."""
+    where = os.path.realpath(path)  # unlike resolve(), not stopped by a loop
+    return hashlib.sha256(os.fsencode(where)).hexdigest()[:16]
 
 
 def content_sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.reconstruction.manifest import Manifest
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +243,57 @@ def test_a_model_is_needed_for_one_step(scans: Path, tmp_path: Path) -> None:
         reconstruct(None, _files(scans), tmp_path)
     with pytest.raises(InputError, match="bundle"):
         reconstruct(tmp_path, _files(scans), tmp_path / "out")
+
+
+def test_no_result_takes_the_place_of_a_scan_or_of_a_folder(scans: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.h5"
+    shutil.copy(_files(scans)[0], scan)
+    before = scan.read_bytes()
+    for out in (tmp_path, tmp_path / "nowhere" / ".."):
+        with pytest.raises(InputError, match="would take the place of a scan"):
+            reconstruct(None, [scan], out, method="zero-filled")
+    assert scan.read_bytes() == before
+    assert not (tmp_path / "manifest.json").exists()
+    kept = tmp_path / "out" / "scan_dicom" / "notes.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(InputError, match="a folder that holds something else"):
+        reconstruct(None, [scan], tmp_path / "out", method="zero-filled", formats=["dicom"])
+    assert kept.read_text() == "mine"
+
+
+def test_another_scan_of_the_same_name_does_not_replace_a_result(scans: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "scan.h5", tmp_path / "b" / "scan.h5"
+    for source, path in zip(_files(scans), (one, other), strict=True):
+        path.parent.mkdir()
+        shutil.copy(source, path)
+    reconstruct(None, [one], tmp_path / "out", method="zero-filled")
+    before = (tmp_path / "out" / "scan.h5").read_bytes()
+    with pytest.raises(InputError, match="another scan was written under this name"):
+        reconstruct(None, [other], tmp_path / "out", method="zero-filled")
+    assert (tmp_path / "out" / "scan.h5").read_bytes() == before
+    shutil.copy(other, one)  # the file itself has changed: done anew
+    (result,) = reconstruct(None, [one], tmp_path / "out", method="zero-filled")
+    assert not result.skipped
+    moved = tmp_path / "scan.h5"
+    shutil.move(one, moved)  # the same content elsewhere: done already
+    assert reconstruct(None, [moved], tmp_path / "out", method="zero-filled")[0].skipped
+
+
+def test_jobs_of_one_folder_keep_each_others_entries(tmp_path: Path) -> None:
+    entry = {"key": "k", "outputs": [], "source_sha256": "", "slices": 1, "seconds": 0.0, "warnings": []}
+    one, other = Manifest(tmp_path), Manifest(tmp_path)
+    one.record("a", entry)
+    other.record("b", entry)
+    assert set(Manifest(tmp_path).entries) == {"a", "b"}
+    (tmp_path / "manifest.json").write_text('{"files": {"a": 3}}')
+    with pytest.raises(InputError, match="not a manifest"):
+        Manifest(tmp_path)
+
+
+def test_what_an_unreadable_input_is_called_names_nobody(scans: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "MUELLER_JUERGEN_19500101"
+    bad.write_bytes(b"nothing that is known")
+    with pytest.raises(InputError):
+        reconstruct(None, [bad, *_files(scans)[:1]], tmp_path / "out", method="zero-filled")
+    assert "MUELLER" not in (tmp_path / "out" / "manifest.json").read_text()
