@@ -94,7 +94,7 @@ def test_no_signal_is_refused_in_one_line(value: float) -> None:
 
 def test_there_is_no_field_for_a_clean_image() -> None:
     names = {field.name for field in fields(Measurement)}
-    facts = {"noise_std", "scale", "domain", "scan_ids", "affine", "component"}
+    facts = {"noise_std", "scale", "domain", "scan_ids", "affine", "acquired", "component"}
     assert names == {"y", "mask", "sensitivity_maps"} | facts
 
 
