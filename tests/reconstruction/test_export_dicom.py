@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.export import dicom as export

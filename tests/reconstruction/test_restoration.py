@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ambient_mri.cli import main
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.magnitude import Missing, open_nifti
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located

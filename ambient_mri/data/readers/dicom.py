@@ -5,20 +5,18 @@ Magnitude images carry no phase and no coils: they are input for restoring missi
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ambient_mri.data.readers.dicom_files import decoded, read_header
 from ambient_mri.data.readers.dicom_frames import Frame, frames, unquoted
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.errors import InputError
@@ -26,7 +24,6 @@ from ambient_mri.errors import InputError
 LOG = logging.getLogger(__name__)
 
 IDENTITY = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-GZIP = b"\x1f\x8b"
 SAME_PLACE_MM = 1e-2
 UNEVEN = 0.05  # of the slice distance: rounding of positions stays below, a missing slice does not
 
@@ -110,7 +107,7 @@ class DicomVolume:
             If they are damaged, or are compressed in a way that no installed decoder knows.
         """
         frame = self.frames[index]
-        pixels = _decoded(frame.path, frame.number)
+        pixels = decoded(frame.path, frame.number)
         top, left = frame.tile
         image = pixels[top : top + frame.shape[0], left : left + frame.shape[1]]
         if image.shape != frame.shape:
@@ -122,35 +119,6 @@ class DicomVolume:
         slope, intercept = self.frames[index].rescale
         values: npt.NDArray[np.float32] = (self.stored(index) * slope + intercept).astype(np.float32)
         return values
-
-
-def is_dicom(path: Path) -> bool:
-    """By content: the prefix of Part 10, also inside gzip; or a bare data set that starts with group 8."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-        if start.startswith(GZIP):
-            with gzip.open(path) as file:
-                start = file.read(132)
-    except (OSError, EOFError, zlib.error):
-        return False
-    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[4:6] in (b"UL", b"CS", b"UI", b"DA"))
-
-
-def read_header(path: Path) -> Any:
-    """The data set of a file without its pixels.
-
-    Raises
-    ------
-    InputError
-        If it cannot be parsed. What pydicom says stays unsaid: it may quote values.
-    """
-    return _parsed(path, pixels=False)
-
-
-def find_files(folder: Path) -> list[Path]:
-    """Every DICOM file in a folder and below, in the order of names."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
 
 
 def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputError]]:
@@ -221,69 +189,6 @@ def _stacks(group: Sequence[Frame]) -> Iterator[tuple[Frame, ...]]:
         )  # fmt: skip
     for repeat in range(counts.pop()):
         yield tuple(sorted(at, key=lambda frame: frame.sort)[repeat] for _, at in places)
-
-
-@contextmanager
-def _binary(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        zipped = file.read(2) == GZIP
-        file.seek(0)
-        if not zipped:
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as inner:
-            yield inner
-
-
-def _parsed(path: Path, *, pixels: bool) -> Any:
-    pydicom = _pydicom()
-    try:
-        with _binary(path) as file:
-            header = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True)
-    except Exception as problem:  # pydicom raises what the bytes provoke
-        if isinstance(problem, OSError) and problem.errno:
-            raise InputError("cannot be read", where=str(path)) from None
-        raise InputError("the DICOM file is damaged: its header cannot be parsed", where=str(path),
-                         remedy="Copy or export it again") from None  # fmt: skip
-    if "SOPClassUID" not in header:
-        raise InputError("not a DICOM image, or damaged", where=str(path))
-    return header
-
-
-@lru_cache(maxsize=1)  # the frames of a multi-frame file are asked for one after the other
-def _with_pixels(path: Path, modified: int, size: int) -> Any:
-    return _parsed(path, pixels=True)
-
-
-def _decoded(path: Path, number: int) -> npt.NDArray[Any]:
-    """One frame of a file, decompressed."""
-    pixel_array = _pydicom("pydicom.pixels").pixel_array
-    try:
-        status = path.stat()
-        with unquoted():
-            image: npt.NDArray[Any] = pixel_array(_with_pixels(path, status.st_mtime_ns, status.st_size), index=number)
-    except InputError:
-        raise
-    except (RuntimeError, NotImplementedError) as problem:
-        if "plugin" in str(problem) or "decompress" in str(problem):
-            raise InputError("no decoder for this compression", where=str(path),
-                             remedy="Install ambient-mri[dicom]") from None  # fmt: skip
-        raise InputError("the pixels are damaged", where=str(path), remedy="Copy or export it again") from None
-    except Exception:
-        raise InputError("the pixels are damaged or incomplete", where=str(path),
-                         remedy="Copy or export it again") from None  # fmt: skip
-    if image.ndim != 2:
-        raise InputError(f"{image.ndim} axes in an image, colours perhaps", where=str(path))
-    return image
-
-
-def _pydicom(name: str = "pydicom") -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise InputError("reading DICOM needs pydicom", remedy="Install ambient-mri[dicom]") from None
 
 
 def _hash(value: str) -> str:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from monai.data.image_reader import ImageReader
 
 from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, is_dicom, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files, is_dicom
 from ambient_mri.data.readers.fastmri import Volume, is_fastmri, open_volume
 from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.data.readers.nifti import RAS_TO_LPS

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, is_dicom, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files, is_dicom
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.data.readers.nifti import RAS_TO_LPS
 from ambient_mri.errors import InputError
