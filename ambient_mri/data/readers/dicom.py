@@ -5,6 +5,7 @@ Magnitude images carry no phase and no coils: they are input for restoring missi
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,43 +125,102 @@ class DicomVolume:
 def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputError]]:
     """Group files into volumes; what cannot be used is returned beside them, and spoils nothing else.
 
-    A series with several contrasts, components or times gives as many volumes. Of files with the same SOP Instance UID
-    the first counts.
+    A series with several contrasts, components or times gives as many volumes. Copies of a file are left out; files
+    that lack a UID, or share that of an image with other content, and series of two patients are not used.
     """
-    series: dict[tuple[str, str], list[Frame]] = {}
+    series: dict[tuple[str, str], list[_Opened]] = {}
     problems: list[InputError] = []
-    seen: dict[str, Path] = {}
+    seen: dict[str, _Opened] = {}
     for path in paths:
         try:
-            with unquoted():
-                header = read_header(path)
-                found = frames(header, path)
-                instance, *uids = (str(header.get(name)) for name in IDENTITY)
+            one = _opened(path)
+            twin = seen.setdefault(one.instance, one)
+            if twin is one:
+                series.setdefault((_hash(one.study), _hash(one.series)), []).append(one)
+            elif _copies(one, twin):
+                LOG.info("%s is a copy of %s: left out", path, twin.path)
+            else:  # the other is not named: its folder may be called after another patient
+                raise InputError("its SOPInstanceUID is that of another file with other content", where=str(path),
+                                 remedy="Export both again, or give only one")  # fmt: skip
         except InputError as problem:
             problems.append(problem)
-            continue
-        twin = seen.setdefault(instance, path)
-        if twin != path:
-            LOG.info("%s is a copy of %s: left out", path, twin)
-            continue
-        series.setdefault((_hash(uids[0]), _hash(uids[1])), []).extend(found)
     volumes: list[DicomVolume] = []
     for (study, number), members in series.items():
         try:
-            volumes += _volumes(f"{study}-{number}", members)
+            _refuse_two_patients(members)
+            volumes += _volumes(f"{study}-{number}", [frame for one in members for frame in one.frames])
         except InputError as problem:
             problems.append(problem)
     return volumes, problems
 
 
+@dataclass(frozen=True)
+class _Opened:
+    path: Path
+    instance: str = field(repr=False)
+    study: str = field(repr=False)
+    series: str = field(repr=False)
+    patient: str = field(repr=False)
+    frames: tuple[Frame, ...] = field(repr=False)
+
+
+def _opened(path: Path) -> _Opened:
+    with unquoted():
+        header = read_header(path)
+        found = tuple(frames(header, path))
+        uids = [str(header.get(name) or "").strip() for name in IDENTITY]
+        patient = str(header.get("PatientID") or header.get("PatientName") or "").strip()
+    lacking = [name for name, uid in zip(IDENTITY, uids, strict=True) if not uid]
+    if lacking:  # what it belongs to would be a guess, and images of two patients might meet in one volume
+        raise InputError(f"the file has no {', no '.join(lacking)}", where=str(path), remedy="Export it again")
+    return _Opened(path, *uids, patient, found)
+
+
+def _copies(one: _Opened, other: _Opened) -> bool:
+    """Whether two files hold the same, by their bytes; or, compressed differently, of the same series by their pixels.
+
+    Raises
+    ------
+    InputError
+        If the pixels have to be compared and cannot be read.
+    """
+    if filecmp.cmp(one.path, other.path, shallow=False):
+        return True
+    if (one.study, one.series, one.patient) != (other.study, other.series, other.patient):
+        return False
+    if [_place(frame) for frame in one.frames] != [_place(frame) for frame in other.frames]:
+        return False
+    return all(
+        np.array_equal(decoded(a.path, a.number), decoded(b.path, b.number))
+        for a, b in zip(one.frames, other.frames, strict=True)
+    )
+
+
+def _refuse_two_patients(members: Sequence[_Opened]) -> None:
+    for one in members:
+        if one.patient != members[0].patient:
+            raise InputError("images of two patients (PatientID) in one series", where=str(one.path),
+                             remedy="Export the series again, or correct the one that is wrong")  # fmt: skip
+
+
+def _kind(frame: Frame) -> tuple[Any, ...]:
+    """What the images of one volume share."""
+    plane = frame.plane
+    placed = None if plane is None else (
+        tuple(np.round([*plane.along_row, *plane.along_column], 3) + 0.0), tuple(np.round(plane.spacing, 4))
+    )  # fmt: skip
+    return frame.shape, placed, frame.component, frame.echo_ms
+
+
+def _place(frame: Frame) -> tuple[Any, ...]:
+    position = None if frame.plane is None else tuple(np.round(frame.plane.position, 3) + 0.0)
+    return frame.number, frame.tile, frame.rescale, position, *_kind(frame)
+
+
 def _volumes(name: str, found: Sequence[Frame]) -> list[DicomVolume]:
     groups: dict[Any, list[Frame]] = {}
     for frame in found:
-        plane = frame.plane
-        placed = None if plane is None else (
-            tuple(np.round([*plane.along_row, *plane.along_column], 3) + 0.0), tuple(np.round(plane.spacing, 4))
-        )  # fmt: skip
-        groups.setdefault((frame.shape, placed, frame.component, frame.echo_ms), []).append(frame)
+        groups.setdefault(_kind(frame), []).append(frame)
     stacks = [stack for group in groups.values() for stack in _stacks(group)]
     if len(stacks) == 1:
         return [DicomVolume(name, stacks[0])]
