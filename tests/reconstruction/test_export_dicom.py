@@ -164,9 +164,9 @@ def test_uids_follow_from_what_went_in() -> None:
     assert uid == replace(DERIVATION).uid("SIGNAL", 1)
     others = [replace(DERIVATION, **change).uid("SIGNAL", 1) for change in (
         {"input_sha256": "d" * 64}, {"model_sha256": "d" * 64}, {"mask_sha256": "d" * 64}, {"seed": 4},
-        {"method": "tv"}, {"strength": 0.5},
+        {"method": "tv"}, {"strength": 0.5}, {"settings_sha256": "e" * 64},
     )]  # fmt: skip
-    assert len({uid, DERIVATION.uid("SIGNAL", 2), *others}) == 8
+    assert len({uid, DERIVATION.uid("SIGNAL", 2), *others}) == 9
     assert len(uid) <= 64
     assert pydicom.uid.UID(uid).is_valid
 

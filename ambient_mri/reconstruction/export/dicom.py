@@ -47,6 +47,10 @@ class Derivation:
         Hashes of what went in; "" where there is none.
     acceleration
         Samples of the grid over samples measured.
+    seed
+        Of what was drawn; None where nothing was.
+    settings_sha256
+        Of all other settings that change pixels; "" where there are none.
     """
 
     what: str
@@ -56,11 +60,15 @@ class Derivation:
     mask_sha256: str = ""
     acceleration: float = 1.0
     strength: float | None = None
-    seed: int = 0
+    seed: int | None = None
+    settings_sha256: str = ""
 
     def uid(self, *purpose: object) -> str:
         """A UID that anybody gets who puts in the same (PS3.5 B.2: 2.25 and a UUID, here of version 8)."""
-        facts = (self.method, self.input_sha256, self.model_sha256, self.mask_sha256, self.strength, self.seed)
+        facts = (
+            self.method, self.input_sha256, self.model_sha256, self.mask_sha256, self.strength, self.seed,
+            self.settings_sha256,
+        )  # fmt: skip
         text = "\0".join(map(str, (ambient_mri.__version__, *facts, *purpose)))
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
         number = (number & ~(0xF << 76) | 8 << 76) & ~(3 << 62) | 2 << 62
@@ -222,7 +230,9 @@ def _describe(dataset: Any, derivation: Derivation, quantity: Quantity, source: 
         dataset.SourceImageSequence = [item]
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     facts = (version, derivation.method, derivation.model_sha256, derivation.mask_sha256, derivation.input_sha256)
-    for element, value in enumerate((*facts, f"R {derivation.acceleration:.4g}", f"seed {derivation.seed}"), 1):
+    drawn = "no seed" if derivation.seed is None else f"seed {derivation.seed}"
+    more = (f"R {derivation.acceleration:.4g}", drawn, derivation.settings_sha256)
+    for element, value in enumerate((*facts, *more), 1):
         block.add_new(element, "LO", value)  # text: the transfer syntax does not tell a reader what a number is
 
 
