@@ -159,6 +159,44 @@ def test_identity_and_dates_are_kept_and_uids_are_new(real_data: Path, tmp_path:
     assert [bytes(value).decode().strip() for value in private] == ["b" * 64, "c" * 64, "a" * 64, "R 2.5", "seed 3"]
 
 
+def test_what_pixels_carry_is_told_of_the_result(real_data: Path, tmp_path: Path) -> None:
+    """Burned-in names and losses of compression are in the measured pixels of the result, too."""
+
+    def made(**changes: Sequence[str]) -> Source:
+        for number, path in enumerate(sorted((real_data / "dicom" / "ge_epi").glob("*.dcm"))[:3]):
+            dataset = pydicom.dcmread(path)
+            for keyword in ("BurnedInAnnotation", "LossyImageCompression"):
+                if keyword in dataset:
+                    delattr(dataset, keyword)
+            for keyword, values in changes.items():
+                setattr(dataset, keyword, values[number])
+            dataset.save_as(tmp_path / f"{number}.dcm")
+        return _source(open_volumes(find_files(tmp_path))[0][0])
+
+    def written(source: Source) -> pydicom.Dataset:
+        return write_mr_series(tmp_path.parent / "written", np.ones((3, 64, 64), np.float32), source, DERIVATION)[0]
+
+    silent = written(made())
+    assert "BurnedInAnnotation" not in silent, "not known is not NO"
+    assert "LossyImageCompression" not in silent
+    assert silent.PhotometricInterpretation == "MONOCHROME2"
+    clean = written(made(BurnedInAnnotation=["NO"] * 3, LossyImageCompression=["00"] * 3))
+    assert (clean.BurnedInAnnotation, clean.LossyImageCompression) == ("NO", "00")
+    lossy = written(made(
+        BurnedInAnnotation=["NO", "YES", "NO"], LossyImageCompression=["00", "00", "01"],
+        LossyImageCompressionRatio=["", "", "10"], LossyImageCompressionMethod=["", "", "ISO_10918_1"],
+    ))  # fmt: skip
+    assert (lossy.BurnedInAnnotation, lossy.LossyImageCompression) == ("YES", "01")
+    assert (lossy.LossyImageCompressionRatio, lossy.LossyImageCompressionMethod) == (10, "ISO_10918_1")
+    assert written(made(PhotometricInterpretation=["MONOCHROME1"] * 3)).PhotometricInterpretation == "MONOCHROME1"
+    with pytest.raises(InputError, match="0 is black in some"):
+        made(PhotometricInterpretation=["MONOCHROME1", "MONOCHROME2", "MONOCHROME1"])
+    kspace = from_kspace({}, np.eye(4), 3, thickness_mm=4)
+    assert kspace is not None
+    image = written(kspace)
+    assert (image.BurnedInAnnotation, image.LossyImageCompression) == ("NO", "00")
+
+
 def test_uids_follow_from_what_went_in() -> None:
     uid = DERIVATION.uid("SIGNAL", 1)
     assert uid == replace(DERIVATION).uid("SIGNAL", 1)

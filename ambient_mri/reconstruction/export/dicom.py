@@ -144,6 +144,8 @@ def write_mr_series(
         _describe(dataset, derivation, quantity, source, index)
         _place(dataset, source, index)
         _fill(dataset, stored[index], slope, window, quantity)
+        if quantity is SIGNAL and "PhotometricInterpretation" in source.attributes:
+            dataset.PhotometricInterpretation = source.attributes["PhotometricInterpretation"]
         datasets.append(dataset)
     with replacing_folder(folder) as temporary:
         for index, dataset in enumerate(datasets, 1):
@@ -213,7 +215,6 @@ def _describe(dataset: Any, derivation: Derivation, quantity: Quantity, source: 
     text = f"{derivation.what} by ambient-mri {version}, {derivation.method}. {WARNING}."
     dataset.DerivationDescription, dataset.ImageComments = text[:1024], WARNING
     dataset.ContentQualification = "RESEARCH"
-    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.DerivationCodeSequence = [code(quantity.code[0], "DCM", quantity.code[1])]
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code("109102", "DCM", "Processing Equipment")]
