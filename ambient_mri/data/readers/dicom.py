@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ambient_mri.data.readers.dicom_files import decoded, read_header
-from ambient_mri.data.readers.dicom_frames import Frame, frames, unquoted
+from ambient_mri.data.readers.dicom_frames import BesideImages, Frame, frames, unquoted
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.errors import InputError
 
@@ -82,18 +82,42 @@ class DicomVolume:
         far = float(np.abs(there - expected).max())
         return affine if far <= UNEVEN * float(np.linalg.norm(affine[:3, 2])) else None
 
+    @property
+    def voxel_mm(self) -> tuple[float, float, float] | None:
+        """(column, row, slice) sizes, known also where slices are not evenly spaced or their place is not stated.
+
+        Then the third is what the header says, 1 if it says nothing; None if it states no Pixel Spacing.
+        """
+        affine, plane = self.affine, self.frames[0].plane
+        if affine is not None:
+            column, row, between = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+            return column, row, between
+        stated = self._measure("PixelSpacing") if plane is None else plane.spacing
+        return None if stated is None else (float(stated[1]), float(stated[0]), self._header_spacing or 1.0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the images should know."""
+        found = []
+        if self.affine is None and all(frame.plane is not None for frame in self.frames):
+            found.append("slices are not evenly spaced: images may be missing")
+        if self.header(0).get("PhotometricInterpretation") == "MONOCHROME1":
+            found.append("0 is white (MONOCHROME1): pictures show black and white exchanged")
+        return tuple(found)
+
     @cached_property
     def _header_spacing(self) -> float | None:
+        for name in ("SpacingBetweenSlices", "SliceThickness"):
+            stated = self._measure(name)
+            if stated:
+                return float(stated)
+        return None
+
+    def _measure(self, name: str) -> Any:
+        """Of the header, or of what all its frames share."""
         header = self.header(0)
         shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0].get("PixelMeasuresSequence") or [{}]
-        for source, name in (
-            (header, "SpacingBetweenSlices"),
-            (header, "SliceThickness"),
-            (shared[0], "SliceThickness"),
-        ):
-            if source.get(name):
-                return float(source.get(name))
-        return None
+        return header.get(name) or shared[0].get(name)
 
     def header(self, index: int) -> Any:
         """The data set of the file that slice `index` lies in, without pixels."""
@@ -126,10 +150,12 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
     """Group files into volumes; what cannot be used is returned beside them, and spoils nothing else.
 
     A series with several contrasts, components or times gives as many volumes. Copies of a file are left out; files
-    that lack a UID, or share that of an image with other content, and series of two patients are not used.
+    that lack a UID, or share that of an image with other content, and series of two patients are not used. What lies
+    beside images, such as DICOMDIR, is passed over if there are any.
     """
     series: dict[tuple[str, str], list[_Opened]] = {}
     problems: list[InputError] = []
+    passed: list[InputError] = []
     seen: dict[str, _Opened] = {}
     for path in paths:
         try:
@@ -142,6 +168,8 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
             else:  # the other is not named: its folder may be called after another patient
                 raise InputError("its SOPInstanceUID is that of another file with other content", where=str(path),
                                  remedy="Export both again, or give only one")  # fmt: skip
+        except BesideImages as problem:
+            passed.append(problem)
         except InputError as problem:
             problems.append(problem)
     volumes: list[DicomVolume] = []
@@ -151,6 +179,10 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
             volumes += _volumes(f"{study}-{number}", [frame for one in members for frame in one.frames])
         except InputError as problem:
             problems.append(problem)
+    if not volumes and not problems:
+        return [], passed
+    for other in passed:
+        LOG.info("%s: passed over", other)
     return volumes, problems
 
 
@@ -173,7 +205,8 @@ def _opened(path: Path) -> _Opened:
     lacking = [name for name, uid in zip(IDENTITY, uids, strict=True) if not uid]
     if lacking:  # what it belongs to would be a guess, and images of two patients might meet in one volume
         raise InputError(f"the file has no {', no '.join(lacking)}", where=str(path), remedy="Export it again")
-    return _Opened(path, *uids, patient, found)
+    instance, study, series = uids
+    return _Opened(path, instance, study, series, patient, found)
 
 
 def _copies(one: _Opened, other: _Opened) -> bool:

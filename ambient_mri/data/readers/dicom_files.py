@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,22 +13,31 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom_frames import unquoted
+from ambient_mri.data.readers.dicom_frames import BesideImages, unquoted
 from ambient_mri.errors import InputError
 
 GZIP = b"\x1f\x8b"
+SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def is_dicom(path: Path) -> bool:
     """By content: the prefix of Part 10, also inside gzip; or a bare data set that starts with group 8."""
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
-        if start.startswith(GZIP):
-            with gzip.open(path) as file:
-                start = file.read(132)
+        return _starts_as_dicom(_start(path))
     except (OSError, EOFError, zlib.error):
         return False
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start.startswith(GZIP):
+        with gzip.open(path) as file:
+            start = file.read(132)
+    return start
+
+
+def _starts_as_dicom(start: bytes) -> bool:
     return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[4:6] in (b"UL", b"CS", b"UI", b"DA"))
 
 
@@ -43,8 +53,27 @@ def read_header(path: Path) -> Any:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Every DICOM file in a folder and below, in the order of names."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
+    """Every DICOM file in a folder and below, in the order of names; and what may be one that is damaged.
+
+    Those are files that are empty, cut within the preamble, cannot be read, or are called DICOM and are none: reading
+    them says so, where leaving them out would take a slice from a volume without a word.
+    """
+    return [path for path in sorted(folder.rglob("*")) if _wanted(path)]
+
+
+def _wanted(path: Path) -> bool:
+    if path.name.startswith("."):  # of file systems and programs; a damaged one is no loss
+        return path.is_file() and is_dicom(path)
+    if path.is_dir():
+        return not os.access(path, os.R_OK | os.X_OK)
+    if path.exists() and not path.is_file():  # a pipe, which waits for ever
+        return False
+    try:
+        start = _start(path)
+    except (OSError, EOFError, zlib.error):
+        return True
+    cut = len(start) < 132 and not start.strip(b"\0")
+    return cut or _starts_as_dicom(start) or path.suffix.lower() in SUFFIXES
 
 
 def decoded(path: Path, number: int) -> npt.NDArray[Any]:
@@ -97,8 +126,11 @@ def _parsed(path: Path, *, pixels: bool) -> Any:
             raise InputError("cannot be read", where=str(path)) from None
         raise InputError("the DICOM file is damaged: its header cannot be parsed", where=str(path),
                          remedy="Copy or export it again") from None  # fmt: skip
+    if "DirectoryRecordSequence" in header:
+        raise BesideImages("a directory of DICOM files (DICOMDIR)", where=str(path))
     if "SOPClassUID" not in header:
-        raise InputError("not a DICOM image, or damaged", where=str(path))
+        what = "not a DICOM image, or damaged" if path.stat().st_size else "the file is empty"
+        raise InputError(what, where=str(path), remedy="Copy or export it again")
     return header
 
 

@@ -104,7 +104,8 @@ class DicomVolumeReader(ImageReader):
 
     def verify_suffix(self, filename: Sequence[str | PathLike[Any]] | str | PathLike[Any]) -> bool:
         """By content."""
-        return all(bool(find_files(path)) if path.is_dir() else is_dicom(path) for path in _paths(filename))
+        paths = _paths(filename)
+        return all(any(map(is_dicom, find_files(path))) if path.is_dir() else is_dicom(path) for path in paths)
 
     def read(self, data: Sequence[str | PathLike[Any]] | str | PathLike[Any], **kwargs: Any) -> DicomVolume:
         """Open the files of one volume; takes none of MONAI's keyword arguments."""

@@ -101,7 +101,9 @@ def _from_dicom(volume: DicomVolume) -> Source | None:
         found = {key: value for key, value in found.items() if _checked(key, value) is not None}
     if "IR" not in found.get("ScanningSequence", ()):
         found.pop("InversionTime", None)  # type 2C: only where there is an inversion
-    if volume.affine is not None and len(volume) > 1:
+    if volume.affine is None:
+        found.pop("SpacingBetweenSlices", None)  # it would be true of some slices only
+    elif len(volume) > 1:
         found["SpacingBetweenSlices"] = _plain("DS", np.linalg.norm(volume.affine[:3, 2]))
     references, headers = [], []
     for index, frame in enumerate(volume.frames):
