@@ -197,6 +197,32 @@ def test_what_pixels_carry_is_told_of_the_result(real_data: Path, tmp_path: Path
     assert (image.BurnedInAnnotation, image.LossyImageCompression) == ("NO", "00")
 
 
+def test_identity_that_breaks_the_rules_is_kept(real_data: Path, tmp_path: Path) -> None:
+    """Another UID or number would be another study: the archive could not file the result with its source."""
+    stated = {
+        "StudyInstanceUID": "1.2.840.0001.05.7", "FrameOfReferenceUID": "1.2.03.4", "PatientID": "P" * 70,
+        "AccessionNumber": "ACC-2024-000123456789", "StudyID": "S" * 20, "StudyDate": "2024.01.31",
+        "PatientName": "Müller^" + "J" * 70, "SOPInstanceUID": "1.2.840.0001.9",
+    }  # fmt: skip
+    with pydicom.config.disable_value_validation():
+        dataset = pydicom.dcmread(sorted((real_data / "dicom" / "ge_epi").glob("*.dcm"))[0])
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in stated.items():
+            setattr(dataset, keyword, value)
+        dataset.IssuerOfPatientID = ["A", "B"]  # a backslash in one value
+        dataset.save_as(tmp_path / "one.dcm")
+    (volume,), problems = open_volumes([tmp_path / "one.dcm"])
+    assert problems == []
+    write_mr_series(tmp_path / "s", _image(volume), _source(volume), DERIVATION)
+    with pydicom.config.disable_value_validation():
+        written = pydicom.dcmread(tmp_path / "s" / "IM0001.dcm")
+        written.decode()
+    instance = stated.pop("SOPInstanceUID")
+    assert {keyword: str(written[keyword].value) for keyword in stated} == stated
+    assert list(written.IssuerOfPatientID) == ["A", "B"]
+    assert written.SourceImageSequence[0].ReferencedSOPInstanceUID == instance
+
+
 def test_uids_follow_from_what_went_in() -> None:
     uid = DERIVATION.uid("SIGNAL", 1)
     assert uid == replace(DERIVATION).uid("SIGNAL", 1)

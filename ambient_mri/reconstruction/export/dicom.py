@@ -183,11 +183,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _identify(
     dataset: Any, source: Source, derivation: Derivation, quantity: Quantity, number: int, index: int, when: datetime
 ) -> None:
+    from pydicom import config
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import DataElement
+
     for keyword in EMPTY:
         setattr(dataset, keyword, None)
     unknown = derivation.input_sha256[:12]
     for keyword, value in {"PatientID": f"unknown-{unknown}", **source.attributes}.items():
-        setattr(dataset, keyword, value)
+        tag = tag_for_keyword(keyword)
+        assert tag is not None
+        # not validated: what identifies is kept as the source states it, and complaints would quote it
+        dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE)
     own_study = hashlib.sha256(derivation.input_sha256.encode()).digest()
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if keyword not in source.attributes:

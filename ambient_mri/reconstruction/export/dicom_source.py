@@ -1,7 +1,8 @@
 """What derived DICOM takes over from the scan it was made of: patient, study, frame of reference, equipment, sequence.
 
-Only attributes of the MR Image IOD are taken, and only values that are valid for their VR. Dates of the study and the
-acquisition stay those of the source, so that archives file the result with it.
+Only attributes of the MR Image IOD are taken, and only values that are valid for their VR. What archives file by is the
+exception: identity, study and frame of reference are those that the source states, whether they keep the rules or not,
+so that the result is filed with it. So are dates, unless they are none ("***").
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ SEQUENCE = (
     "PixelBandwidth", "SliceThickness", "SpacingBetweenSlices",
 )  # fmt: skip
 TAKEN = (*PATIENT, *STUDY, *SERIES, *EQUIPMENT, *SEQUENCE)
+KEPT = {
+    "PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyID", "AccessionNumber",
+    "ReferringPhysicianName", "StudyDescription", "FrameOfReferenceUID",
+}  # fmt: skip
+"""As the source states them: a UID or number put right would be that of another study."""
 
 # Enhanced MR keeps parts of these in functional groups, under other names (PS3.3 C.8.13.5)
 GROUPED = {
@@ -200,7 +206,7 @@ def _grouped(header: Any, sequence: str, keyword: str, *, number: int) -> Any:
 
 
 def _checked(keyword: str, value: Any) -> Any:
-    """A value of a type that can be written, or None where it is absent or breaks its VR."""
+    """A value of a type that can be written, or None where it is absent or, unless it is `KEPT`, breaks its VR."""
     from pydicom import config
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.valuerep import validate_value
@@ -215,9 +221,12 @@ def _checked(keyword: str, value: Any) -> Any:
     values = [one for one in values if one not in (None, "") and (known is None or one in known)]
     if not values:
         return None
+    if keyword in KEPT:
+        return "\\".join(values)  # a backslash parts values, and was read so
     try:
         for one in values:
-            validate_value(vr, str(one) if vr in ("DS", "IS") else one, config.RAISE)
+            text = str(one) if vr in ("DS", "IS") else one
+            validate_value(vr, text.replace(".", "") if vr == "DA" else text, config.RAISE)  # 2024.01.31 is old
     except (ValueError, TypeError):
         return None
     return values if keyword in ("ScanningSequence", "SequenceVariant", "ScanOptions") else values[0]
