@@ -52,7 +52,8 @@ def _series(given: dict[str, Tensor]) -> list[Path]:
 
 def our_series(given: dict[str, Tensor]) -> Answer:
     """Found by content, sorted by position, gaps and repeats looked for, rescaled."""
-    from ambient_mri.data.readers.dicom import find_files, open_volumes
+    from ambient_mri.data.readers.dicom import open_volumes
+    from ambient_mri.data.readers.dicom_files import find_files
 
     folder = _series(given)[0].parent
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from ambient_mri.cli.arguments import missing_value, say
 from ambient_mri.cli.program import run_program
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import PartlyDone
 from ambient_mri.prior.shipped import located

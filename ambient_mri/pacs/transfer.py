@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ambient_mri import files
-from ambient_mri.data.readers.dicom import find_files, read_header
+from ambient_mri.data.readers.dicom_files import find_files, read_header
 from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.pacs.archive import CLASSES, Archive, Instance, NotOffered, StoredFile

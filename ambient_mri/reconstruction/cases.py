@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ambient_mri.data.readers.content import kind, open_kspace
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError

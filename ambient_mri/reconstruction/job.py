@@ -28,12 +28,12 @@ from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.cluster import local_device
 from ambient_mri.reconstruction.export.dicom import Derivation
 from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, path_sha256, settings_key
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images
 from ambient_mri.sampling.proper import knows
 
 if TYPE_CHECKING:
     from ambient_mri.data.readers.kspace import KspaceVolume
-    from ambient_mri.reconstruction.posterior import Sampling
 
 LOG = logging.getLogger(__name__)
 
@@ -160,6 +160,7 @@ class Job:
             _made_how(restored, about), self.method,
             input_sha256=source_sha256, model_sha256=str(self.settings["bundle_sha256"]),
             mask_sha256=about["mask_sha256"], acceleration=about["acceleration"], strength=self.choices.strength,
+            seed=self.settings.get("seed"), settings_sha256=self._settings_sha256(),
         )  # fmt: skip
         outputs.write(self.out, case.name, product, self.choices.formats, facts, derivation, self._place(case))
         if self.layout == "bids":
@@ -171,6 +172,14 @@ class Job:
             "matrix": list(product.image.shape[1:]), "pictures": pictures,
             "seconds": round(time.perf_counter() - started, 3),
         }  # fmt: skip
+
+    def _settings_sha256(self) -> str:
+        """Of what determines the pixels besides the input; a time budget does so by the evaluations that fit into it.
+
+        Which pixels are missing has a hash of its own, of the mask.
+        """
+        drawn = {"nfe": self._run.nfe, "time_budget": None} if isinstance(self._run, Posterior) else {}
+        return settings_key({**self.settings, **drawn})
 
     def _made(self, case: Case, advanced: Callable[[int], None]) -> Made:
         case = case.opened()
@@ -193,7 +202,8 @@ def _settings(method: str, choices: Choices, weights: str, sampling: Sampling | 
         "bundle_sha256": weights,
         "version": ambient_mri.__version__,
     }
-    if method in methods.POSTERIOR and sampling is not None:
+    if method in methods.POSTERIOR:
+        sampling = Sampling() if sampling is None else sampling
         settings |= {"samples": sampling.samples, "nfe": sampling.nfe, "time_budget": sampling.seconds,
                      "seed": sampling.seed}  # fmt: skip
     if choices.calibration is not None:

@@ -135,10 +135,9 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
         volume, measured, run, choices.strength, choices.device, noise_std,
         at_once=min(work.slices, work.rows), check=methods.fills_in(choices.method),
     )  # fmt: skip
-    warnings = () if choices.card is None else restoration.differences(volume.shape[1:], measured, choices.card)
-    affine = volume.affine
-    sizes = None if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
-    voxel = None if sizes is None else (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    warnings = volume.notes
+    if choices.card is not None:
+        warnings += restoration.differences(volume.shape[1:], measured, choices.card)
     facts = {
         "acceleration": measured.size / int(measured.sum()),
         "missing_pixels": int((~measured).sum()),
@@ -146,7 +145,8 @@ def restored_images(volume: ImageVolume, run: methods.Reconstruct, choices: Choi
     }
     shown = shown_slices(len(image))
     given = np.where(measured[shown], image[shown], 0).astype(np.float32)
-    return Product(image, affine, voxel, source, measured, given=given), facts, warnings, Quality.of(held=held)
+    product = Product(image, volume.affine, volume.voxel_mm, source, measured, given=given)
+    return product, facts, warnings, Quality.of(held=held)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ambient_mri.data.readers.content import kind
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, is_dicom, open_volumes, read_header
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files, is_dicom, read_header
 from ambient_mri.data.readers.dicom_frames import frames
 from ambient_mri.data.readers.image_reader import DicomVolumeReader
 from ambient_mri.data.readers.nifti import RAS_TO_LPS

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from ambient_mri.cli import main
-from ambient_mri.data.readers.dicom import find_files, open_volumes
+from ambient_mri.data.readers.dicom import open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.pacs import dicomweb
 from ambient_mri.pacs.address import open_archive

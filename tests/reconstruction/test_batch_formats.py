@@ -17,7 +17,8 @@ import torch
 
 from ambient_mri.cli import main
 from ambient_mri.data.cohort import subject
-from ambient_mri.data.readers.dicom import find_files, open_volumes
+from ambient_mri.data.readers.dicom import open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c

@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.export import dicom as export
@@ -158,14 +159,98 @@ def test_identity_and_dates_are_kept_and_uids_are_new(real_data: Path, tmp_path:
     assert [bytes(value).decode().strip() for value in private] == ["b" * 64, "c" * 64, "a" * 64, "R 2.5", "seed 3"]
 
 
+def test_what_pixels_carry_is_told_of_the_result(real_data: Path, tmp_path: Path) -> None:
+    """Burned-in names and losses of compression are in the measured pixels of the result, too."""
+
+    def made(**changes: Sequence[str]) -> Source:
+        for number, path in enumerate(sorted((real_data / "dicom" / "ge_epi").glob("*.dcm"))[:3]):
+            dataset = pydicom.dcmread(path)
+            for keyword in ("BurnedInAnnotation", "LossyImageCompression"):
+                if keyword in dataset:
+                    delattr(dataset, keyword)
+            for keyword, values in changes.items():
+                setattr(dataset, keyword, values[number])
+            dataset.save_as(tmp_path / f"{number}.dcm")
+        return _source(open_volumes(find_files(tmp_path))[0][0])
+
+    def written(source: Source) -> pydicom.Dataset:
+        return write_mr_series(tmp_path.parent / "written", np.ones((3, 64, 64), np.float32), source, DERIVATION)[0]
+
+    silent = written(made())
+    assert "BurnedInAnnotation" not in silent, "not known is not NO"
+    assert "LossyImageCompression" not in silent
+    assert silent.PhotometricInterpretation == "MONOCHROME2"
+    clean = written(made(BurnedInAnnotation=["NO"] * 3, LossyImageCompression=["00"] * 3))
+    assert (clean.BurnedInAnnotation, clean.LossyImageCompression) == ("NO", "00")
+    lossy = written(made(
+        BurnedInAnnotation=["NO", "YES", "NO"], LossyImageCompression=["00", "00", "01"],
+        LossyImageCompressionRatio=["", "", "10"], LossyImageCompressionMethod=["", "", "ISO_10918_1"],
+    ))  # fmt: skip
+    assert (lossy.BurnedInAnnotation, lossy.LossyImageCompression) == ("YES", "01")
+    assert (lossy.LossyImageCompressionRatio, lossy.LossyImageCompressionMethod) == (10, "ISO_10918_1")
+    assert written(made(PhotometricInterpretation=["MONOCHROME1"] * 3)).PhotometricInterpretation == "MONOCHROME1"
+    with pytest.raises(InputError, match="0 is black in some"):
+        made(PhotometricInterpretation=["MONOCHROME1", "MONOCHROME2", "MONOCHROME1"])
+    kspace = from_kspace({}, np.eye(4), 3, thickness_mm=4)
+    assert kspace is not None
+    image = written(kspace)
+    assert (image.BurnedInAnnotation, image.LossyImageCompression) == ("NO", "00")
+
+
+def test_identity_that_breaks_the_rules_is_kept(real_data: Path, tmp_path: Path) -> None:
+    """Another UID or number would be another study: the archive could not file the result with its source."""
+    stated = {
+        "StudyInstanceUID": "1.2.840.0001.05.7", "FrameOfReferenceUID": "1.2.03.4", "PatientID": "P" * 70,
+        "AccessionNumber": "ACC-2024-000123456789", "StudyID": "S" * 20, "StudyDate": "2024.01.31",
+        "PatientName": "Müller^" + "J" * 70, "SOPInstanceUID": "1.2.840.0001.9",
+    }  # fmt: skip
+    with pydicom.config.disable_value_validation():
+        dataset = pydicom.dcmread(sorted((real_data / "dicom" / "ge_epi").glob("*.dcm"))[0])
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in stated.items():
+            setattr(dataset, keyword, value)
+        dataset.IssuerOfPatientID = ["A", "B"]  # a backslash in one value
+        dataset.save_as(tmp_path / "one.dcm")
+    (volume,), problems = open_volumes([tmp_path / "one.dcm"])
+    assert problems == []
+    write_mr_series(tmp_path / "s", _image(volume), _source(volume), DERIVATION)
+    with pydicom.config.disable_value_validation():
+        written = pydicom.dcmread(tmp_path / "s" / "IM0001.dcm")
+        written.decode()
+    instance = stated.pop("SOPInstanceUID")
+    assert {keyword: str(written[keyword].value) for keyword in stated} == stated
+    assert list(written.IssuerOfPatientID) == ["A", "B"]
+    assert written.SourceImageSequence[0].ReferencedSOPInstanceUID == instance
+
+
+@pytest.mark.filterwarnings("always")
+def test_nothing_is_quoted_while_writing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "1.2.0042"
+    identity = {"PatientID": secret * 12, "PatientName": secret * 12, "StudyInstanceUID": secret,
+                "StudyDate": "2024.01.31", "AccessionNumber": secret * 4, "FrameOfReferenceUID": secret, "StudyID": secret * 4}  # fmt: skip
+    source = from_kspace(identity, np.eye(4), 2, thickness_mm=1)
+    assert source is not None
+    source = replace(source, references=(("1.2.840.10008.5.1.4.1.1.4", secret, 0),) * 2)
+    image = np.ones((2, 8, 8), np.float32)
+    images = write_mr_series(tmp_path / "s", image, source, DERIVATION, quantity=DEVIATION)
+    write_parametric_map(tmp_path / "map.dcm", image, images, DERIVATION)
+    assert secret not in "".join(str(one.message) for one in recwarn.list)
+    assert secret not in caplog.text
+    with pydicom.config.disable_value_validation():
+        written = pydicom.dcmread(tmp_path / "map.dcm")
+    assert (written.StudyInstanceUID, written.AccessionNumber) == (secret, secret * 4)
+
+
 def test_uids_follow_from_what_went_in() -> None:
     uid = DERIVATION.uid("SIGNAL", 1)
     assert uid == replace(DERIVATION).uid("SIGNAL", 1)
     others = [replace(DERIVATION, **change).uid("SIGNAL", 1) for change in (
         {"input_sha256": "d" * 64}, {"model_sha256": "d" * 64}, {"mask_sha256": "d" * 64}, {"seed": 4},
-        {"method": "tv"}, {"strength": 0.5},
+        {"method": "tv"}, {"strength": 0.5}, {"settings_sha256": "e" * 64},
     )]  # fmt: skip
-    assert len({uid, DERIVATION.uid("SIGNAL", 2), *others}) == 8
+    assert len({uid, DERIVATION.uid("SIGNAL", 2), *others}) == 9
     assert len(uid) <= 64
     assert pydicom.uid.UID(uid).is_valid
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ambient_mri.cli import main
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.magnitude import Missing, open_nifti
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located
@@ -119,6 +120,35 @@ def test_a_refined_model_of_kspace_restores_images(
     error = np.linalg.norm(image[~measured] - truth[~measured]) / np.linalg.norm(truth[~measured])
     assert error < 0.3
     assert not any("is missing, in training" in warning for warning in result.warnings)
+
+
+def test_other_settings_make_another_series(damaged: Path, measured: np.ndarray, tmp_path: Path) -> None:
+    """An archive keeps the images it has under a UID: what was drawn otherwise needs another one."""
+    import pydicom
+
+    def made(name: str, sampling: Sampling, missing: Missing) -> tuple[str, list[str]]:
+        out = tmp_path / name
+        reconstruct(located("brain_flair_64_refined"), [damaged], out, method="dps", formats=["dicom"],
+                    missing=missing, sampling=sampling)  # fmt: skip
+        image = pydicom.dcmread(next(out.rglob("IM0001.dcm")))
+        block = image.private_block(0x99, "AMBIENT-MRI")
+        return image.SeriesInstanceUID, [bytes(block[number].value).decode().strip() for number in (7, 8)]
+
+    fewer = measured.copy()
+    fewer[1, :4] = False
+    np.save(tmp_path / "fewer.npy", fewer)
+    padding = Missing(value="padding")
+    first, again, seeded, twice, longer, masked = (
+        made(name, sampling, missing) for name, sampling, missing in (
+            ("a", Sampling(1, 3), padding), ("b", Sampling(1, 3), padding), ("c", Sampling(1, 3, seed=5), padding),
+            ("d", Sampling(2, 3), padding), ("e", Sampling(1, 4), padding),
+            ("f", Sampling(1, 3), Missing(tmp_path / "fewer.npy")),
+        )
+    )  # fmt: skip
+    assert first == again, "the same settings make the same series"
+    assert len({uid for uid, _ in (first, seeded, twice, longer, masked)}) == 5
+    assert [said for _, (said, _) in (first, seeded)] == ["seed 0", "seed 5"]
+    assert first[1][1] == masked[1][1] != twice[1][1], "the hash of the settings is stated"
 
 
 def test_slices_that_miss_nothing_are_not_looked_at(

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 
 from ambient_mri.data.readers import bart, fastmri, mrd
-from ambient_mri.data.readers.dicom import is_dicom
+from ambient_mri.data.readers.dicom_files import is_dicom
 from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.data.readers.magnitude import is_nifti
 from ambient_mri.errors import InputError

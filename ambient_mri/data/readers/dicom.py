@@ -5,28 +5,26 @@ Magnitude images carry no phase and no coils: they are input for restoring missi
 
 from __future__ import annotations
 
-import gzip
+import filecmp
 import hashlib
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom_frames import Frame, frames, unquoted
+from ambient_mri.data.readers.dicom_files import decoded, read_header
+from ambient_mri.data.readers.dicom_frames import BesideImages, Frame, frames, unquoted
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.errors import InputError
 
 LOG = logging.getLogger(__name__)
 
 IDENTITY = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-GZIP = b"\x1f\x8b"
 SAME_PLACE_MM = 1e-2
 UNEVEN = 0.05  # of the slice distance: rounding of positions stays below, a missing slice does not
 
@@ -84,18 +82,42 @@ class DicomVolume:
         far = float(np.abs(there - expected).max())
         return affine if far <= UNEVEN * float(np.linalg.norm(affine[:3, 2])) else None
 
+    @property
+    def voxel_mm(self) -> tuple[float, float, float] | None:
+        """(column, row, slice) sizes, known also where slices are not evenly spaced or their place is not stated.
+
+        Then the third is what the header says, 1 if it says nothing; None if it states no Pixel Spacing.
+        """
+        affine, plane = self.affine, self.frames[0].plane
+        if affine is not None:
+            column, row, between = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+            return column, row, between
+        stated = self._measure("PixelSpacing") if plane is None else plane.spacing
+        return None if stated is None else (float(stated[1]), float(stated[0]), self._header_spacing or 1.0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the images should know."""
+        found = []
+        if self.affine is None and all(frame.plane is not None for frame in self.frames):
+            found.append("slices are not evenly spaced: images may be missing")
+        if self.header(0).get("PhotometricInterpretation") == "MONOCHROME1":
+            found.append("0 is white (MONOCHROME1): pictures show black and white exchanged")
+        return tuple(found)
+
     @cached_property
     def _header_spacing(self) -> float | None:
+        for name in ("SpacingBetweenSlices", "SliceThickness"):
+            stated = self._measure(name)
+            if stated:
+                return float(stated)
+        return None
+
+    def _measure(self, name: str) -> Any:
+        """Of the header, or of what all its frames share."""
         header = self.header(0)
         shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0].get("PixelMeasuresSequence") or [{}]
-        for source, name in (
-            (header, "SpacingBetweenSlices"),
-            (header, "SliceThickness"),
-            (shared[0], "SliceThickness"),
-        ):
-            if source.get(name):
-                return float(source.get(name))
-        return None
+        return header.get(name) or shared[0].get(name)
 
     def header(self, index: int) -> Any:
         """The data set of the file that slice `index` lies in, without pixels."""
@@ -110,7 +132,7 @@ class DicomVolume:
             If they are damaged, or are compressed in a way that no installed decoder knows.
         """
         frame = self.frames[index]
-        pixels = _decoded(frame.path, frame.number)
+        pixels = decoded(frame.path, frame.number)
         top, left = frame.tile
         image = pixels[top : top + frame.shape[0], left : left + frame.shape[1]]
         if image.shape != frame.shape:
@@ -124,75 +146,114 @@ class DicomVolume:
         return values
 
 
-def is_dicom(path: Path) -> bool:
-    """By content: the prefix of Part 10, also inside gzip; or a bare data set that starts with group 8."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-        if start.startswith(GZIP):
-            with gzip.open(path) as file:
-                start = file.read(132)
-    except (OSError, EOFError, zlib.error):
-        return False
-    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[4:6] in (b"UL", b"CS", b"UI", b"DA"))
+def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputError]]:
+    """Group files into volumes; what cannot be used is returned beside them, and spoils nothing else.
+
+    A series with several contrasts, components or times gives as many volumes. Copies of a file are left out; files
+    that lack a UID, or share that of an image with other content, and series of two patients are not used. What lies
+    beside images, such as DICOMDIR, is passed over if there are any.
+    """
+    series: dict[tuple[str, str], list[_Opened]] = {}
+    problems: list[InputError] = []
+    passed: list[InputError] = []
+    seen: dict[str, _Opened] = {}
+    for path in paths:
+        try:
+            one = _opened(path)
+            twin = seen.setdefault(one.instance, one)
+            if twin is one:
+                series.setdefault((_hash(one.study), _hash(one.series)), []).append(one)
+            elif _copies(one, twin):
+                LOG.info("%s is a copy of %s: left out", path, twin.path)
+            else:  # the other is not named: its folder may be called after another patient
+                raise InputError("its SOPInstanceUID is that of another file with other content", where=str(path),
+                                 remedy="Export both again, or give only one")  # fmt: skip
+        except BesideImages as problem:
+            passed.append(problem)
+        except InputError as problem:
+            problems.append(problem)
+    volumes: list[DicomVolume] = []
+    for (study, number), members in series.items():
+        try:
+            _refuse_two_patients(members)
+            volumes += _volumes(f"{study}-{number}", [frame for one in members for frame in one.frames])
+        except InputError as problem:
+            problems.append(problem)
+    if not volumes and not problems:
+        return [], passed
+    for other in passed:
+        LOG.info("%s: passed over", other)
+    return volumes, problems
 
 
-def read_header(path: Path) -> Any:
-    """The data set of a file without its pixels.
+@dataclass(frozen=True)
+class _Opened:
+    path: Path
+    instance: str = field(repr=False)
+    study: str = field(repr=False)
+    series: str = field(repr=False)
+    patient: str = field(repr=False)
+    frames: tuple[Frame, ...] = field(repr=False)
+
+
+def _opened(path: Path) -> _Opened:
+    with unquoted():
+        header = read_header(path)
+        found = tuple(frames(header, path))
+        uids = [str(header.get(name) or "").strip() for name in IDENTITY]
+        patient = str(header.get("PatientID") or header.get("PatientName") or "").strip()
+    lacking = [name for name, uid in zip(IDENTITY, uids, strict=True) if not uid]
+    if lacking:  # what it belongs to would be a guess, and images of two patients might meet in one volume
+        raise InputError(f"the file has no {', no '.join(lacking)}", where=str(path), remedy="Export it again")
+    instance, study, series = uids
+    return _Opened(path, instance, study, series, patient, found)
+
+
+def _copies(one: _Opened, other: _Opened) -> bool:
+    """Whether two files hold the same, by their bytes; or, compressed differently, of the same series by their pixels.
 
     Raises
     ------
     InputError
-        If it cannot be parsed. What pydicom says stays unsaid: it may quote values.
+        If the pixels have to be compared and cannot be read.
     """
-    return _parsed(path, pixels=False)
+    if filecmp.cmp(one.path, other.path, shallow=False):
+        return True
+    if (one.study, one.series, one.patient) != (other.study, other.series, other.patient):
+        return False
+    if [_place(frame) for frame in one.frames] != [_place(frame) for frame in other.frames]:
+        return False
+    return all(
+        np.array_equal(decoded(a.path, a.number), decoded(b.path, b.number))
+        for a, b in zip(one.frames, other.frames, strict=True)
+    )
 
 
-def find_files(folder: Path) -> list[Path]:
-    """Every DICOM file in a folder and below, in the order of names."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
+def _refuse_two_patients(members: Sequence[_Opened]) -> None:
+    for one in members:
+        if one.patient != members[0].patient:
+            raise InputError("images of two patients (PatientID) in one series", where=str(one.path),
+                             remedy="Export the series again, or correct the one that is wrong")  # fmt: skip
 
 
-def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputError]]:
-    """Group files into volumes; what cannot be used is returned beside them, and spoils nothing else.
+def _kind(frame: Frame) -> tuple[Any, ...]:
+    """What the images of one volume share."""
+    plane = frame.plane
+    placed = None if plane is None else (
+        tuple(np.round([*plane.along_row, *plane.along_column], 3) + 0.0), tuple(np.round(plane.spacing, 4))
+    )  # fmt: skip
+    return frame.shape, placed, frame.component, frame.echo_ms
 
-    A series with several contrasts, components or times gives as many volumes. Of files with the same SOP Instance UID
-    the first counts.
-    """
-    series: dict[tuple[str, str], list[Frame]] = {}
-    problems: list[InputError] = []
-    seen: dict[str, Path] = {}
-    for path in paths:
-        try:
-            with unquoted():
-                header = read_header(path)
-                found = frames(header, path)
-                instance, *uids = (str(header.get(name)) for name in IDENTITY)
-        except InputError as problem:
-            problems.append(problem)
-            continue
-        twin = seen.setdefault(instance, path)
-        if twin != path:
-            LOG.info("%s is a copy of %s: left out", path, twin)
-            continue
-        series.setdefault((_hash(uids[0]), _hash(uids[1])), []).extend(found)
-    volumes: list[DicomVolume] = []
-    for (study, number), members in series.items():
-        try:
-            volumes += _volumes(f"{study}-{number}", members)
-        except InputError as problem:
-            problems.append(problem)
-    return volumes, problems
+
+def _place(frame: Frame) -> tuple[Any, ...]:
+    position = None if frame.plane is None else tuple(np.round(frame.plane.position, 3) + 0.0)
+    return frame.number, frame.tile, frame.rescale, position, *_kind(frame)
 
 
 def _volumes(name: str, found: Sequence[Frame]) -> list[DicomVolume]:
     groups: dict[Any, list[Frame]] = {}
     for frame in found:
-        plane = frame.plane
-        placed = None if plane is None else (
-            tuple(np.round([*plane.along_row, *plane.along_column], 3) + 0.0), tuple(np.round(plane.spacing, 4))
-        )  # fmt: skip
-        groups.setdefault((frame.shape, placed, frame.component, frame.echo_ms), []).append(frame)
+        groups.setdefault(_kind(frame), []).append(frame)
     stacks = [stack for group in groups.values() for stack in _stacks(group)]
     if len(stacks) == 1:
         return [DicomVolume(name, stacks[0])]
@@ -221,69 +282,6 @@ def _stacks(group: Sequence[Frame]) -> Iterator[tuple[Frame, ...]]:
         )  # fmt: skip
     for repeat in range(counts.pop()):
         yield tuple(sorted(at, key=lambda frame: frame.sort)[repeat] for _, at in places)
-
-
-@contextmanager
-def _binary(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        zipped = file.read(2) == GZIP
-        file.seek(0)
-        if not zipped:
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as inner:
-            yield inner
-
-
-def _parsed(path: Path, *, pixels: bool) -> Any:
-    pydicom = _pydicom()
-    try:
-        with _binary(path) as file:
-            header = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True)
-    except Exception as problem:  # pydicom raises what the bytes provoke
-        if isinstance(problem, OSError) and problem.errno:
-            raise InputError("cannot be read", where=str(path)) from None
-        raise InputError("the DICOM file is damaged: its header cannot be parsed", where=str(path),
-                         remedy="Copy or export it again") from None  # fmt: skip
-    if "SOPClassUID" not in header:
-        raise InputError("not a DICOM image, or damaged", where=str(path))
-    return header
-
-
-@lru_cache(maxsize=1)  # the frames of a multi-frame file are asked for one after the other
-def _with_pixels(path: Path, modified: int, size: int) -> Any:
-    return _parsed(path, pixels=True)
-
-
-def _decoded(path: Path, number: int) -> npt.NDArray[Any]:
-    """One frame of a file, decompressed."""
-    pixel_array = _pydicom("pydicom.pixels").pixel_array
-    try:
-        status = path.stat()
-        with unquoted():
-            image: npt.NDArray[Any] = pixel_array(_with_pixels(path, status.st_mtime_ns, status.st_size), index=number)
-    except InputError:
-        raise
-    except (RuntimeError, NotImplementedError) as problem:
-        if "plugin" in str(problem) or "decompress" in str(problem):
-            raise InputError("no decoder for this compression", where=str(path),
-                             remedy="Install ambient-mri[dicom]") from None  # fmt: skip
-        raise InputError("the pixels are damaged", where=str(path), remedy="Copy or export it again") from None
-    except Exception:
-        raise InputError("the pixels are damaged or incomplete", where=str(path),
-                         remedy="Copy or export it again") from None  # fmt: skip
-    if image.ndim != 2:
-        raise InputError(f"{image.ndim} axes in an image, colours perhaps", where=str(path))
-    return image
-
-
-def _pydicom(name: str = "pydicom") -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise InputError("reading DICOM needs pydicom", remedy="Install ambient-mri[dicom]") from None
 
 
 def _hash(value: str) -> str:

@@ -6,6 +6,7 @@ those may identify patients.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_CONVERTED = "1.2.840.10008.5.1.4.1.1.4.4"
 UIH_PRIVATE, UIH_TILES = (0x0065, "Image Private Header"), 0x51
 SIEMENS_PRIVATE, SIEMENS_TILES = (0x0019, "SIEMENS MR HEADER"), 0x0A
+
+BESIDE_IMAGES = ("1.2.840.10008.1.3.10", *(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in (7, 11, 30, 66, 88, 104)))
+"""DICOMDIR; secondary captures, presentation states, parametric maps, raw data, reports, documents: and their kinds."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -90,12 +94,25 @@ class Frame:
     padding: int | None
 
 
+class BesideImages(InputError):
+    """A DICOM file of those that lie beside images and are none: no damage, and no loss."""
+
+
 @contextmanager
 def unquoted() -> Iterator[None]:
-    """Inside, pydicom's warnings are not shown: they quote values of headers, which may be names."""
+    """Inside, warnings of pydicom and highdicom are not shown or logged: they quote values, which may be names."""
+
+    def none(_: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("pydicom")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-        yield
+        warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+        logger.addFilter(none)
+        try:
+            yield
+        finally:
+            logger.removeFilter(none)
 
 
 def frames(header: Any, path: Path) -> list[Frame]:
@@ -103,10 +120,14 @@ def frames(header: Any, path: Path) -> list[Frame]:
 
     Raises
     ------
+    BesideImages
+        If it is a directory, secondary capture, presentation state, report, …
     InputError
         If it is no MR image, or a required attribute is absent or unusable.
     """
     kind = str(header.get("SOPClassUID", ""))
+    if any(kind == known or kind.startswith(f"{known}.") for known in BESIDE_IMAGES):
+        raise BesideImages("a DICOM file, but no MR image", where=str(path))
     if kind not in (CLASSIC, ENHANCED, LEGACY_CONVERTED):
         raise InputError("a DICOM file, but no MR image", where=str(path))
     try:

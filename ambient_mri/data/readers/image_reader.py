@@ -12,7 +12,8 @@ import numpy.typing as npt
 from monai.data.image_reader import ImageReader
 
 from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, is_dicom, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files, is_dicom
 from ambient_mri.data.readers.fastmri import Volume, is_fastmri, open_volume
 from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.data.readers.nifti import RAS_TO_LPS
@@ -103,7 +104,8 @@ class DicomVolumeReader(ImageReader):
 
     def verify_suffix(self, filename: Sequence[str | PathLike[Any]] | str | PathLike[Any]) -> bool:
         """By content."""
-        return all(bool(find_files(path)) if path.is_dir() else is_dicom(path) for path in _paths(filename))
+        paths = _paths(filename)
+        return all(any(map(is_dicom, find_files(path))) if path.is_dir() else is_dicom(path) for path in paths)
 
     def read(self, data: Sequence[str | PathLike[Any]] | str | PathLike[Any], **kwargs: Any) -> DicomVolume:
         """Open the files of one volume; takes none of MONAI's keyword arguments."""

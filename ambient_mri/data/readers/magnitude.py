@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom import DicomVolume, find_files, is_dicom, open_volumes
+from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
+from ambient_mri.data.readers.dicom_files import find_files, is_dicom
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.data.readers.nifti import RAS_TO_LPS
 from ambient_mri.errors import InputError
@@ -22,7 +23,10 @@ SAME_PLACE_MM = 0.1
 
 
 class ImageVolume(Protocol):
-    """Slices of magnitude images. `name` names no patient; `affine` is (column, row, slice) → LPS mm, or None."""
+    """Slices of magnitude images. `name` names no patient; `affine` is (column, row, slice) → LPS mm, or None.
+
+    `voxel_mm` has (column, row, slice) sizes, which may be known without it; `notes` is what readers should know.
+    """
 
     @property
     def name(self) -> str: ...
@@ -30,6 +34,10 @@ class ImageVolume(Protocol):
     def shape(self) -> tuple[int, int, int]: ...
     @property
     def affine(self) -> Affine | None: ...
+    @property
+    def voxel_mm(self) -> tuple[float, float, float] | None: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
     @property
     def component(self) -> str: ...
     @property
@@ -45,6 +53,7 @@ class NiftiVolume:
 
     path: Path
     component: str = "MAGNITUDE"
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -68,6 +77,12 @@ class NiftiVolume:
         image = _nifti(self.path)
         known = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
         return RAS_TO_LPS @ image.affine if known else None
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float] | None:
+        """Of the header, whether the place is known or not; None if one of them is no size."""
+        column, row, between = (float(size) for size in _nifti(self.path).header.get_zooms()[:3])
+        return (column, row, between) if min(column, row, between) > 0 else None
 
     def __len__(self) -> int:
         return self.shape[0]

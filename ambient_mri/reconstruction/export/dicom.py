@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ambient_mri
+from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.export.dicom_source import Source
 
@@ -47,6 +48,10 @@ class Derivation:
         Hashes of what went in; "" where there is none.
     acceleration
         Samples of the grid over samples measured.
+    seed
+        Of what was drawn; None where nothing was.
+    settings_sha256
+        Of all other settings that change pixels; "" where there are none.
     """
 
     what: str
@@ -56,11 +61,15 @@ class Derivation:
     mask_sha256: str = ""
     acceleration: float = 1.0
     strength: float | None = None
-    seed: int = 0
+    seed: int | None = None
+    settings_sha256: str = ""
 
     def uid(self, *purpose: object) -> str:
         """A UID that anybody gets who puts in the same (PS3.5 B.2: 2.25 and a UUID, here of version 8)."""
-        facts = (self.method, self.input_sha256, self.model_sha256, self.mask_sha256, self.strength, self.seed)
+        facts = (
+            self.method, self.input_sha256, self.model_sha256, self.mask_sha256, self.strength, self.seed,
+            self.settings_sha256,
+        )  # fmt: skip
         text = "\0".join(map(str, (ambient_mri.__version__, *facts, *purpose)))
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
         number = (number & ~(0xF << 76) | 8 << 76) & ~(3 << 62) | 2 << 62
@@ -93,6 +102,7 @@ SIGNAL = Quantity("reconstruction", "SIGNAL", ("110001", "Image Processing"))
 DEVIATION = Quantity("standard deviation", "STDDEV", ("113061", "Standard Deviation"), ("STDDEV",))
 
 
+@unquoted()
 def write_mr_series(
     folder: Path, image: npt.NDArray[np.float32], source: Source, derivation: Derivation, *,
     quantity: Quantity = SIGNAL, number: int = 1, when: datetime | None = None,
@@ -136,6 +146,8 @@ def write_mr_series(
         _describe(dataset, derivation, quantity, source, index)
         _place(dataset, source, index)
         _fill(dataset, stored[index], slope, window, quantity)
+        if quantity is SIGNAL and "PhotometricInterpretation" in source.attributes:
+            dataset.PhotometricInterpretation = source.attributes["PhotometricInterpretation"]
         datasets.append(dataset)
     with replacing_folder(folder) as temporary:
         for index, dataset in enumerate(datasets, 1):
@@ -173,11 +185,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _identify(
     dataset: Any, source: Source, derivation: Derivation, quantity: Quantity, number: int, index: int, when: datetime
 ) -> None:
+    from pydicom import config
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import DataElement
+
     for keyword in EMPTY:
         setattr(dataset, keyword, None)
     unknown = derivation.input_sha256[:12]
     for keyword, value in {"PatientID": f"unknown-{unknown}", **source.attributes}.items():
-        setattr(dataset, keyword, value)
+        tag = tag_for_keyword(keyword)
+        assert tag is not None
+        # not validated: what identifies is kept as the source states it, and complaints would quote it
+        dataset[tag] = DataElement(tag, dictionary_VR(tag), value, validation_mode=config.IGNORE)
     own_study = hashlib.sha256(derivation.input_sha256.encode()).digest()
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if keyword not in source.attributes:
@@ -205,7 +224,6 @@ def _describe(dataset: Any, derivation: Derivation, quantity: Quantity, source: 
     text = f"{derivation.what} by ambient-mri {version}, {derivation.method}. {WARNING}."
     dataset.DerivationDescription, dataset.ImageComments = text[:1024], WARNING
     dataset.ContentQualification = "RESEARCH"
-    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.DerivationCodeSequence = [code(quantity.code[0], "DCM", quantity.code[1])]
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code("109102", "DCM", "Processing Equipment")]
@@ -222,7 +240,9 @@ def _describe(dataset: Any, derivation: Derivation, quantity: Quantity, source: 
         dataset.SourceImageSequence = [item]
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     facts = (version, derivation.method, derivation.model_sha256, derivation.mask_sha256, derivation.input_sha256)
-    for element, value in enumerate((*facts, f"R {derivation.acceleration:.4g}", f"seed {derivation.seed}"), 1):
+    drawn = "no seed" if derivation.seed is None else f"seed {derivation.seed}"
+    more = (f"R {derivation.acceleration:.4g}", drawn, derivation.settings_sha256)
+    for element, value in enumerate((*facts, *more), 1):
         block.add_new(element, "LO", value)  # text: the transfer syntax does not tell a reader what a number is
 
 

@@ -1,7 +1,8 @@
 """What derived DICOM takes over from the scan it was made of: patient, study, frame of reference, equipment, sequence.
 
-Only attributes of the MR Image IOD are taken, and only values that are valid for their VR. Dates of the study and the
-acquisition stay those of the source, so that archives file the result with it.
+Only attributes of the MR Image IOD are taken, and only values that are valid for their VR. What archives file by is the
+exception: identity, study and frame of reference are those that the source states, whether they keep the rules or not,
+so that the result is filed with it. So are dates, unless they are none ("***").
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from ambient_mri.data.readers.dicom import DicomVolume
 from ambient_mri.data.readers.dicom_frames import Plane, unquoted
 from ambient_mri.data.readers.kspace import Affine
+from ambient_mri.errors import InputError
 
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
@@ -32,6 +34,11 @@ SEQUENCE = (
     "PixelBandwidth", "SliceThickness", "SpacingBetweenSlices",
 )  # fmt: skip
 TAKEN = (*PATIENT, *STUDY, *SERIES, *EQUIPMENT, *SEQUENCE)
+KEPT = {
+    "PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyID", "AccessionNumber",
+    "ReferringPhysicianName", "StudyDescription", "FrameOfReferenceUID",
+}  # fmt: skip
+"""As the source states them: a UID or number put right would be that of another study."""
 
 # Enhanced MR keeps parts of these in functional groups, under other names (PS3.3 C.8.13.5)
 GROUPED = {
@@ -100,11 +107,14 @@ def _from_dicom(volume: DicomVolume) -> Source | None:
         found = {key: value for key, value in found.items() if _checked(key, value) is not None}
     if "IR" not in found.get("ScanningSequence", ()):
         found.pop("InversionTime", None)  # type 2C: only where there is an inversion
-    if volume.affine is not None and len(volume) > 1:
+    if volume.affine is None:
+        found.pop("SpacingBetweenSlices", None)  # it would be true of some slices only
+    elif len(volume) > 1:
         found["SpacingBetweenSlices"] = _plain("DS", np.linalg.norm(volume.affine[:3, 2]))
-    references = []
+    references, headers = [], []
     for index, frame in enumerate(volume.frames):
         own = header if frame.path == volume.frames[0].path else volume.header(index)
+        headers.append(own)
         number = frame.number + 1 if own.get("NumberOfFrames") else 0
         references.append((str(own.SOPClassUID), str(own.SOPInstanceUID), number))
     first = planes[0]
@@ -112,7 +122,7 @@ def _from_dicom(volume: DicomVolume) -> Source | None:
         return None
     # scanners round the directions of each slice differently; one stack has one
     own = [replace(first, position=plane.position) for plane in planes if plane is not None]
-    return Source(found, tuple(own), tuple(references))
+    return Source(found | _of_pixels(headers, str(volume.paths[0])), tuple(own), tuple(references))
 
 
 def from_kspace(identity: Mapping[str, str], affine: Affine | None, slices: int, thickness_mm: float) -> Source | None:
@@ -132,6 +142,7 @@ def from_kspace(identity: Mapping[str, str], affine: Affine | None, slices: int,
     spacing = float(np.linalg.norm(affine[:3, 2]))
     attributes.pop("InversionTime", None)  # the sequence is not stated, and type 2C needs it to be
     attributes |= {"SliceThickness": _plain("DS", thickness_mm), "SpacingBetweenSlices": _plain("DS", spacing)}
+    attributes |= {"BurnedInAnnotation": "NO", "LossyImageCompression": "00"}  # known: nobody had images before
     return Source(attributes, planes_of(affine, slices))
 
 
@@ -143,6 +154,37 @@ def planes_of(affine: Affine, slices: int) -> tuple[Plane, ...]:
         Plane(along_row, along_column, affine[:3, 3] + index * affine[:3, 2], (between_rows, between_columns))
         for index in range(slices)
     )
+
+
+def _of_pixels(headers: Sequence[Any], where: str) -> dict[str, Any]:
+    """What images pass on with their pixels: text burned in, losses of compression, and whether 0 is white.
+
+    One slice that has it speaks for the series. What no slice states is not known, and not denied.
+
+    Raises
+    ------
+    InputError
+        If 0 is black in some slices and white in others.
+    """
+    found: dict[str, Any] = {}
+    for keyword, bad, good in (("BurnedInAnnotation", "YES", "NO"), ("LossyImageCompression", "01", "00")):
+        said = {str(_stated(header, keyword) or "").strip() for header in headers}
+        if bad in said or said == {good}:
+            found[keyword] = bad if bad in said else good
+    lossy = [one for one in headers if str(_stated(one, "LossyImageCompression") or "").strip() == "01"]
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        stated = [value for value in (_stated(one, keyword) for one in lossy) if value not in (None, "")]
+        if stated:
+            several = isinstance(stated[0], Sequence) and not isinstance(stated[0], str)
+            vr = "DS" if keyword.endswith("Ratio") else "CS"
+            found[keyword] = [_plain(vr, one) for one in (stated[0] if several else [stated[0]])]
+    inverted = {str(_stated(header, "PhotometricInterpretation") or "").strip() == "MONOCHROME1" for header in headers}
+    if len(inverted) > 1:
+        raise InputError("0 is black in some slices and white in others (PhotometricInterpretation)", where=where,
+                         remedy="Export the series in one of the two")  # fmt: skip
+    if True in inverted:
+        found["PhotometricInterpretation"] = "MONOCHROME1"
+    return found
 
 
 def _stated(header: Any, keyword: str) -> Any:
@@ -164,7 +206,7 @@ def _grouped(header: Any, sequence: str, keyword: str, *, number: int) -> Any:
 
 
 def _checked(keyword: str, value: Any) -> Any:
-    """A value of a type that can be written, or None where it is absent or breaks its VR."""
+    """A value of a type that can be written, or None where it is absent or, unless it is `KEPT`, breaks its VR."""
     from pydicom import config
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.valuerep import validate_value
@@ -179,9 +221,12 @@ def _checked(keyword: str, value: Any) -> Any:
     values = [one for one in values if one not in (None, "") and (known is None or one in known)]
     if not values:
         return None
+    if keyword in KEPT:
+        return "\\".join(values)  # a backslash parts values, and was read so
     try:
         for one in values:
-            validate_value(vr, str(one) if vr in ("DS", "IS") else one, config.RAISE)
+            text = str(one) if vr in ("DS", "IS") else one
+            validate_value(vr, text.replace(".", "") if vr == "DA" else text, config.RAISE)  # 2024.01.31 is old
     except (ValueError, TypeError):
         return None
     return values if keyword in ("ScanningSequence", "SequenceVariant", "ScanOptions") else values[0]
