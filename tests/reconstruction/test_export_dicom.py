@@ -223,6 +223,27 @@ def test_identity_that_breaks_the_rules_is_kept(real_data: Path, tmp_path: Path)
     assert written.SourceImageSequence[0].ReferencedSOPInstanceUID == instance
 
 
+@pytest.mark.filterwarnings("always")
+def test_nothing_is_quoted_while_writing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "1.2.0042"
+    identity = {"PatientID": secret * 12, "PatientName": secret * 12, "StudyInstanceUID": secret,
+                "StudyDate": "2024.01.31",
+                "AccessionNumber": secret * 4, "FrameOfReferenceUID": secret, "StudyID": secret * 4}  # fmt: skip
+    source = from_kspace(identity, np.eye(4), 2, thickness_mm=1)
+    assert source is not None
+    source = replace(source, references=(("1.2.840.10008.5.1.4.1.1.4", secret, 0),) * 2)
+    image = np.ones((2, 8, 8), np.float32)
+    images = write_mr_series(tmp_path / "s", image, source, DERIVATION, quantity=DEVIATION)
+    write_parametric_map(tmp_path / "map.dcm", image, images, DERIVATION)
+    assert secret not in "".join(str(one.message) for one in recwarn.list)
+    assert secret not in caplog.text
+    with pydicom.config.disable_value_validation():
+        written = pydicom.dcmread(tmp_path / "map.dcm")
+    assert (written.StudyInstanceUID, written.AccessionNumber) == (secret, secret * 4)
+
+
 def test_uids_follow_from_what_went_in() -> None:
     uid = DERIVATION.uid("SIGNAL", 1)
     assert uid == replace(DERIVATION).uid("SIGNAL", 1)

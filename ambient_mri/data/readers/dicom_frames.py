@@ -6,6 +6,7 @@ those may identify patients.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -99,10 +100,19 @@ class BesideImages(InputError):
 
 @contextmanager
 def unquoted() -> Iterator[None]:
-    """Inside, pydicom's warnings are not shown: they quote values of headers, which may be names."""
+    """Inside, warnings of pydicom and highdicom are not shown or logged: they quote values, which may be names."""
+
+    def none(_: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("pydicom")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-        yield
+        warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+        logger.addFilter(none)
+        try:
+            yield
+        finally:
+            logger.removeFilter(none)
 
 
 def frames(header: Any, path: Path) -> list[Frame]:

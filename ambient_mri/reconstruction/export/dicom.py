@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ambient_mri
+from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError
 from ambient_mri.reconstruction.export.dicom_source import Source
 
@@ -101,6 +102,7 @@ SIGNAL = Quantity("reconstruction", "SIGNAL", ("110001", "Image Processing"))
 DEVIATION = Quantity("standard deviation", "STDDEV", ("113061", "Standard Deviation"), ("STDDEV",))
 
 
+@unquoted()
 def write_mr_series(
     folder: Path, image: npt.NDArray[np.float32], source: Source, derivation: Derivation, *,
     quantity: Quantity = SIGNAL, number: int = 1, when: datetime | None = None,

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 import ambient_mri
+from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError
 from ambient_mri.files import replacing
 from ambient_mri.reconstruction.export.dicom import DEVIATION, WARNING, Derivation
 
 
+@unquoted()
 def write_parametric_map(
     path: Path, values: npt.NDArray[np.float32], images: Sequence[Any], derivation: Derivation
 ) -> Path:
