@@ -172,3 +172,21 @@ def test_a_hole_goes_to_the_manifest_and_sizes_to_the_nifti(slices: list[Path], 
     image = nib.load(result.outputs[0])
     assert image.header.get_zooms()[:2] == pytest.approx((columns, rows))
     assert int(image.header["qform_code"]) == 0
+
+
+@pytest.mark.parametrize("limit", [None, 900, 1100])
+def test_padding_may_be_a_range(slices: list[Path], tmp_path: Path, limit: int | None) -> None:
+    def padded(dataset: Any, _: int) -> None:
+        pixels = np.full_like(dataset.pixel_array, 50)
+        pixels[0, :6] = [1000, 900, 950, 1050, 1100, 1101]
+        dataset.PixelData = pixels.tobytes()
+        kind = "SS" if dataset.PixelRepresentation else "US"
+        dataset.add_new("PixelPaddingValue", kind, 1000)
+        if limit is not None:
+            dataset.add_new("PixelPaddingRangeLimit", kind, limit)
+
+    (volume,), _ = open_volumes(find_files(edited(slices, tmp_path / "in", padded)))
+    missing = {None: [0], 900: [0, 1, 2], 1100: [0, 3, 4]}[limit]
+    measured = Missing(value="padding").measured(volume)
+    assert np.flatnonzero(~measured[0, 0]).tolist() == missing
+    assert measured[:, 1:].all()

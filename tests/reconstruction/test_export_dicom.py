@@ -229,7 +229,8 @@ def test_nothing_is_quoted_while_writing(
 ) -> None:
     secret = "1.2.0042"
     identity = {"PatientID": secret * 12, "PatientName": secret * 12, "StudyInstanceUID": secret,
-                "StudyDate": "2024.01.31", "AccessionNumber": secret * 4, "FrameOfReferenceUID": secret, "StudyID": secret * 4}  # fmt: skip
+                "StudyDate": "2024.01.31",
+                "AccessionNumber": secret * 4, "FrameOfReferenceUID": secret, "StudyID": secret * 4}  # fmt: skip
     source = from_kspace(identity, np.eye(4), 2, thickness_mm=1)
     assert source is not None
     source = replace(source, references=(("1.2.840.10008.5.1.4.1.1.4", secret, 0),) * 2)

@@ -79,7 +79,7 @@ class Frame:
     echo_ms
         Echo time, 0 if not stated.
     padding
-        Stored value that means "no pixel", or None.
+        Lowest and highest stored value that mean "no pixel", or None.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class Frame:
     component: str
     sort: tuple[int, ...]
     echo_ms: float
-    padding: int | None
+    padding: tuple[int, int] | None
 
 
 class BesideImages(InputError):
@@ -265,9 +265,14 @@ def _sort(header: Any, number: int) -> tuple[int, ...]:
     return int(header.get("AcquisitionNumber") or 0), int(header.get("InstanceNumber") or 0), number
 
 
-def _padding(header: Any) -> int | None:
+def _padding(header: Any) -> tuple[int, int] | None:
+    """Pixel Padding Range Limit, if stated, is the other end (PS3.3 C.7.5.1.1.2)."""
     value = header.get("PixelPaddingValue")
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    limit = header.get("PixelPaddingRangeLimit")
+    lowest, highest = sorted((int(value), int(value if limit is None else limit)))
+    return lowest, highest
 
 
 def _private(header: Any, creator: tuple[int, str], element: int) -> Any:

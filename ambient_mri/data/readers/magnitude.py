@@ -106,7 +106,7 @@ class Missing:
         A file of the images' shape, 0 = missing, anything else = measured: NPY or PNG (`(y, x)` for all slices,
         `(slices, y, x)` for each), NIfTI or DICOM (put in place by their geometry).
     value
-        The value that missing pixels have: a number, "nan", or "padding" for DICOM's Pixel Padding Value.
+        The value that missing pixels have: a number, "nan", or "padding" for DICOM's Pixel Padding Value (and Range).
     """
 
     mask: Path | None = None
@@ -135,15 +135,22 @@ class Missing:
 
     def _by_value(self, volume: ImageVolume, where: str) -> npt.NDArray[np.bool_]:
         if self.value == "padding":
-            if not isinstance(volume, DicomVolume) or any(frame.padding is None for frame in volume.frames):
+            padding = [frame.padding for frame in volume.frames] if isinstance(volume, DicomVolume) else []
+            if not isinstance(volume, DicomVolume) or None in padding:
                 raise InputError("the images state no Pixel Padding Value", where=where,
                                  remedy="Give --missing with the value that missing pixels have")  # fmt: skip
-            planes = [volume.stored(i) != volume.frames[i].padding for i in range(len(volume))]
+            ranges = [limits for limits in padding if limits is not None]
+            planes = [_outside(volume.stored(i), limits) for i, limits in enumerate(ranges)]
         elif self.value == "nan":
             planes = [~np.isnan(volume.read(i)) for i in range(len(volume))]
         else:
             planes = [volume.read(i) != np.float32(float(self.value or 0)) for i in range(len(volume))]
         return np.stack(planes)
+
+
+def _outside(stored: npt.NDArray[Any], limits: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    outside: npt.NDArray[np.bool_] = (stored < limits[0]) | (stored > limits[1])
+    return outside
 
 
 def open_nifti(path: Path) -> NiftiVolume:
