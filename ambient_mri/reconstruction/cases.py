@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError
+from ambient_mri.files import reason
 from ambient_mri.reconstruction.manifest import content_sha256
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,10 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
                 cases += [_kspace_case(volume, mask) for volume in open_kspace(path, mask)]
         except InputError as problem:
             problems.append(problem)
+        except Exception as problem:  # of a file that a reader did not expect: the others are done all the same
+            LOG.debug("%s cannot be used", path, exc_info=True)
+            said = reason(problem) if isinstance(problem, OSError) else f"unexpected {type(problem).__name__}"
+            problems.append(InputError(said, where=str(path)))
     volumes, unusable = open_volumes(dicom)
     cases += [Case(volume.name, volume, "image") for volume in volumes]
     _refuse_namesakes(cases)

@@ -17,6 +17,7 @@ import torch
 
 from ambient_mri.cli import main
 from ambient_mri.data.cohort import subject
+from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.dicom import find_files, open_volumes
 from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.errors import InputError
@@ -181,6 +182,37 @@ def test_two_hundred_cases_of_which_ten_are_damaged(tmp_path: Path, capsys: pyte
     assert all(f"scan{number:03d}.h5" in last for number in range(7, 200, 20))
     assert len(list(out.glob("*.nii.gz"))) == 190
     assert len(json.loads((out / "manifest.json").read_text())["files"]) == 190
+
+
+def _small(path: Path, **attributes: object) -> Path:
+    """A scan of fastMRI's layout that is quickly worked on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["kspace"] = (rng.standard_normal((1, 1, 16, 16)) + 1j * rng.standard_normal((1, 1, 16, 16))).astype("c8")
+        file["mask"] = np.ones(16, bool)
+        file.attrs.update({"noise_std": 0.01, **attributes})
+    return path
+
+
+def test_a_file_that_cannot_be_opened_spoils_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [_small(tmp_path / "good.h5"), _small(tmp_path / "text.h5", noise_std="abc")]
+    group = tmp_path / "group.h5"
+    with h5py.File(group, "w") as file:
+        file.create_group("kspace")
+    surprise = _small(tmp_path / "surprise.h5")
+    monkeypatch.setattr(
+        "ambient_mri.reconstruction.cases.open_kspace",
+        lambda path, mask: {}["fault of the program"] if path == surprise else open_kspace(path, mask),
+    )
+    words = ["reconstruct", "none", *map(str, [*files, group, surprise]), "--method", "zero-filled"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "3 of 4 cases failed" in last
+    assert f"{surprise}: unexpected KeyError" in last
+    assert (tmp_path / "out" / "good.nii.gz").is_file()
 
 
 @pytest.mark.parametrize(
