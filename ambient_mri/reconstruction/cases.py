@@ -58,8 +58,13 @@ class Case:
 
     @property
     def label(self) -> str:
-        """What the manifest calls the input: a file name, or for DICOM a name made of hashes."""
-        return self.volume.name if isinstance(self.volume, DicomVolume) else self.path.name
+        """What the manifest calls the input: a file name, or for DICOM a name made of hashes.
+
+        Bytes of the name that are not UTF-8 are shown as `\\xfc`: lone surrogates can be stored nowhere.
+        """
+        if isinstance(self.volume, DicomVolume):
+            return self.volume.name
+        return self.path.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
     @property
     def pixels(self) -> int:
@@ -77,7 +82,7 @@ class Case:
         if len(self.paths) == 1 and self.name == self.path.stem:
             return content_sha256(self.path)
         digests = sorted(content_sha256(path) for path in self.paths)
-        return hashlib.sha256("\0".join([self.name, *digests]).encode()).hexdigest()
+        return hashlib.sha256("\0".join([self.name, *digests]).encode(errors="surrogateescape")).hexdigest()
 
 
 def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[Case], list[InputError]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,12 +20,13 @@ from ambient_mri.cli import main
 from ambient_mri.data.cohort import subject
 from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.dicom import find_files, open_volumes
-from ambient_mri.data.simulation import birdcage_maps
+from ambient_mri.data.simulation import birdcage_maps, stream
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c
 from ambient_mri.reconstruction.batch import reconstruct
-from ambient_mri.reconstruction.cases import find_cases
+from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.export.nifti import LPS_TO_RAS
+from ambient_mri.reconstruction.layout import bids
 
 SIZE, SLICES = 48, 3
 READ, PHASE, NORMAL = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0].T
@@ -213,6 +215,16 @@ def test_a_file_that_cannot_be_opened_spoils_nothing_else(
     assert "3 of 4 cases failed" in last
     assert f"{surprise}: unexpected KeyError" in last
     assert (tmp_path / "out" / "good.nii.gz").is_file()
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = _small(Path(os.fsdecode(bytes(tmp_path / "M") + b"\xfcller.h5")))
+    ((case,), problems) = find_cases([path])
+    assert problems == []
+    assert case.label == "M\\xfcller.h5"
+    assert len(Case("M\udcfc_repetition1", case.volume, "kspace").sha256()) == 64
+    assert bids(case.name)("nifti").startswith("sub-")
+    assert stream(case.name, "noise").initial_seed() != stream("M", "noise").initial_seed()
 
 
 @pytest.mark.parametrize(
