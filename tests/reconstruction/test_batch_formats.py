@@ -186,6 +186,11 @@ def test_two_hundred_cases_of_which_ten_are_damaged(tmp_path: Path, capsys: pyte
     assert len(json.loads((out / "manifest.json").read_text())["files"]) == 190
 
 
+def _write_bart(stem: Path, samples: np.ndarray) -> None:
+    samples.astype("<c8").ravel(order="F").tofile(stem.with_name(stem.name + ".cfl"))
+    stem.with_name(stem.name + ".hdr").write_text(f"# Dimensions\n{' '.join(map(str, samples.shape))}\n")
+
+
 def _small(path: Path, **attributes: object) -> Path:
     """A scan of fastMRI's layout that is quickly worked on."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,6 +220,14 @@ def test_a_file_that_cannot_be_opened_spoils_nothing_else(
     assert "3 of 4 cases failed" in last
     assert f"{surprise}: unexpected KeyError" in last
     assert (tmp_path / "out" / "good.nii.gz").is_file()
+
+
+def test_the_halves_of_a_bart_pair_are_one_input(tmp_path: Path) -> None:
+    _write_bart(tmp_path / "scan", np.ones((16, 16, 1, 2), np.complex64))
+    (tmp_path / "sub").mkdir()
+    cases, problems = find_cases([*sorted(tmp_path.glob("scan.*")), tmp_path / "sub" / ".." / "scan"])
+    assert problems == []
+    assert [case.path for case in cases] == [tmp_path / "scan.cfl"]
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
