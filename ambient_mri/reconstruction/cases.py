@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ambient_mri.data.readers.bart import halves
-from ambient_mri.data.readers.content import kind, open_kspace
+from ambient_mri.data.readers.content import files_of, kind, open_kspace
 from ambient_mri.data.readers.dicom import DicomVolume, find_files, open_volumes
 from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
@@ -52,12 +52,12 @@ class Case:
     @property
     def paths(self) -> list[Path]:
         """The files that it lies in."""
-        return [self.volume.path] if not hasattr(self.volume, "paths") else list(self.volume.paths)
+        return list(self.volume.paths) if hasattr(self.volume, "paths") else files_of(self.volume.path)
 
     @property
     def path(self) -> Path:
         """The file to name when something is wrong."""
-        return self.paths[0]
+        return self.volume.path if hasattr(self.volume, "path") else self.volume.paths[0]
 
     @property
     def label(self) -> str:
@@ -82,9 +82,10 @@ class Case:
 
     def sha256(self) -> str:
         """Of the contents of all its files, and of which volume of them it is."""
-        if len(self.paths) == 1 and self.name == self.path.stem:
+        paths = self.paths
+        if len(paths) == 1 and self.name == self.path.stem:
             return content_sha256(self.path)
-        digests = sorted(content_sha256(path) for path in self.paths)
+        digests = sorted(content_sha256(path) for path in paths)
         return hashlib.sha256("\0".join([self.name, *digests]).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
@@ -20,6 +21,7 @@ from ambient_mri.cli import main
 from ambient_mri.data.cohort import subject
 from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.dicom import find_files, open_volumes
+from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.data.simulation import birdcage_maps, stream
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c
@@ -228,6 +230,44 @@ def test_the_halves_of_a_bart_pair_are_one_input(tmp_path: Path) -> None:
     cases, problems = find_cases([*sorted(tmp_path.glob("scan.*")), tmp_path / "sub" / ".." / "scan"])
     assert problems == []
     assert [case.path for case in cases] == [tmp_path / "scan.cfl"]
+
+
+def _runs(out: Path, inputs: list[Path], method: str, **asked: Any) -> bool:
+    """Whether a case was worked on, and not taken from before."""
+    (result,) = reconstruct(None, inputs, out, method=method, formats=["hdf5"], **asked)
+    return not result.skipped
+
+
+@pytest.mark.parametrize("name", ["pattern", "pattern.cfl", "pattern.hdr"])
+def test_both_halves_of_bart_files_count_when_a_batch_goes_on(tmp_path: Path, name: str) -> None:
+    rng, out, scan, mask = np.random.default_rng(0), tmp_path / "out", tmp_path / "scan.cfl", tmp_path / name
+    samples = rng.standard_normal((16, 16, 1, 2, 2))
+    _write_bart(tmp_path / "scan", samples.reshape(16, 16, 1, 2, *9 * [1], 2))
+    _write_bart(tmp_path / "pattern", np.ones((1, 16)))
+    missing = Missing(mask=mask)
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    assert not _runs(out, [scan], "zero-filled", missing=missing)
+    _write_bart(tmp_path / "pattern", np.arange(16)[None] > 3)
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    header = tmp_path / "scan.hdr"
+    header.write_text(f"# Dimensions\n16 16 1 1 {'1 ' * 9}4\n")  # the same samples, of other coils and slices
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    assert not _runs(out, [scan], "zero-filled", missing=missing)
+
+
+@pytest.mark.parametrize("part", ["images", "mask"])
+def test_both_halves_of_nifti_pairs_count_when_a_batch_goes_on(tmp_path: Path, part: str) -> None:
+    rng = np.random.default_rng(0)
+    kept = np.ones((12, 12, 1), np.float32)
+    kept[4:6, 4:6] = 0
+    written = {"images": rng.random((12, 12, 1)).astype(np.float32), "mask": kept}
+    for name, values in written.items():
+        nib.save(nib.Nifti1Pair(values, np.eye(4)), tmp_path / f"{name}.hdr")
+    asked = {"missing": Missing(mask=tmp_path / "mask.hdr")}
+    assert _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
+    assert not _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
+    nib.save(nib.Nifti1Pair(written[part][::-1].copy(), np.eye(4)), tmp_path / f"{part}.hdr")  # other samples only
+    assert _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
