@@ -78,9 +78,12 @@ def _runs(number: int) -> bool:
 
 
 def write(path: Path, content: bytes | str) -> Path:
-    """Write `path` whole, text as UTF-8; raises as `replacing`."""
+    """Write `path` whole, text as UTF-8; raises as `replacing`.
+
+    Bytes of a file name that are not UTF-8, which Python carries as lone surrogates, are written as `\\udcfc`.
+    """
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     return path
 
 
@@ -88,8 +91,8 @@ def write_restricted(path: Path, content: str) -> Path:
     """`write`, of what only the owner may read: nobody else can at any moment."""
     with replacing(path) as temporary:
         temporary.unlink(missing_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(content)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content.encode(errors="backslashreplace"))
     return path
 
 

@@ -4,9 +4,8 @@
         --study-date yesterday --series-description '*flair*' --missing padding
     python pipelines/nightly_pacs.py https://pacs.example/dicom-web --work night --bundle runs/knee/bundle --raw export
 
-Of images, missing pixels are restored; raw data (MRD, fastMRI) in the folder --raw are reconstructed, and their images
-find their study by the UIDs in the headers. Run it again at any time: what is pulled, made or stored is not done again.
-DIR/summary.md says what became of the night. Exit code 3: something failed and is named there, the rest is done.
+Of images, missing pixels are restored; raw data in the folder --raw are reconstructed and filed by the UIDs in their
+headers. What is done already is not done again. DIR/summary.md tells of the night. Exit code 3: some of it failed.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 
 from ambient_mri import files
 from ambient_mri.cli.arguments import missing_value
+from ambient_mri.cli.program import run_program
 from ambient_mri.data.readers.content import KSPACE, kind
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
@@ -48,32 +48,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--study-date", help="of series to pull, e.g. yesterday")
     parser.add_argument("--series-description", default="", help="of series to pull, with wildcards")
     parser.add_argument("--missing", type=missing_value, help="value of missing pixels of images, or padding")
-    parser.add_argument("--raw", type=Path, help="folder of raw data to reconstruct")
+    parser.add_argument("--raw", type=lambda text: sorted(Path(text).rglob("*")), default=[], help="folder of raw data")
     parser.add_argument("--bundle", type=located)
     parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)
 
-    failures: list[str] = []
-    inputs = [path for path in sorted(given.raw.rglob("*")) if kind(path) in KSPACE] if given.raw else []
-    pulled = attempted(lambda: [pull(
-        open_archive(given.server, calling_ae=given.ae_title), Query(study_date=dates(given.study_date),
-        series_description=given.series_description), given.work / "pulled", progress=print,
-    )], failures) if given.study_date else []  # fmt: skip
-    inputs += [folder for one in pulled for folder in one.series]
-    made = attempted(lambda: reconstruct(
-        given.bundle, inputs, given.work / "results", method=given.method, device=given.device, formats=["dicom"],
-        missing=Missing(None, given.missing), progress=print), failures) if inputs else []  # fmt: skip
-    images = [path for result in made for path in result.outputs if path.is_dir() or path.suffix == ".dcm"]
-    archive = open_archive(given.push_to or given.server, calling_ae=given.ae_title)
-    pushed = attempted(lambda: [push(archive, images, progress=print)], failures) if images else []
+    def work() -> int:
+        failures: list[str] = []
+        source, target = (open_archive(address, calling_ae=given.ae_title)  # told of a bad one before a night's work
+                          for address in (given.server, given.push_to or given.server))  # fmt: skip
+        inputs = [path for path in given.raw if path.suffix != ".hdr" and kind(path) in KSPACE]  # BART's pairs once
+        pulled = attempted(lambda: [pull(
+            source, Query(dates(given.study_date), series_description=given.series_description),
+            given.work / "pulled", progress=print)], failures) if given.study_date else []  # fmt: skip
+        inputs += [folder for one in pulled for folder in one.series]
+        made = attempted(lambda: reconstruct(
+            given.bundle, inputs, given.work / "results", method=given.method, device=given.device, formats=["dicom"],
+            missing=Missing(None, given.missing), progress=print), failures) if inputs else []  # fmt: skip
+        images = [path for result in made for path in result.outputs if path.is_dir() or path.suffix == ".dcm"]
+        pushed = attempted(lambda: [push(target, images, progress=print)], failures) if images else []
+        steps = [*pulled, f"{len(made)} of {len(inputs)} inputs made or there", *pushed]
+        text = "\n- ".join(["# Night\n", *map(str, steps), *(f"FAILED {failure}" for failure in failures)])
+        print(text, files.write(given.work / "summary.md", text + "\n"), sep="\n")
+        return 0 if not failures else 3 if pushed else 2
 
-    steps = [*map(str, pulled), f"{len(made)} of {len(inputs)} inputs made or there", *map(str, pushed)]
-    text = "\n".join(
-        ["# Night", "", *(f"- {step}" for step in steps), *(f"- FAILED {failure}" for failure in failures)]
-    )
-    print(text, files.write(given.work / "summary.md", text + "\n"), sep="\n")
-    return 0 if not failures else 3 if pushed else 2
+    return run_program(work, "nightly_pacs")
 
 
 if __name__ == "__main__":

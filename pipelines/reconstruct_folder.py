@@ -25,15 +25,16 @@ from ambient_mri.report import write_gallery
 def summary(results: Sequence[Result], out: Path, failure: str) -> str:
     """A Markdown table of what was done, then every warning and what failed."""
     facts = Manifest(out).entries
-    lines = ["| file | slices | R | noise | seconds | warnings | flags |", "|---|---|---|---|---|---|---|"]
+    lines = ["| scan | slices | R | noise | seconds | warnings | flags |", "|---|---|---|---|---|---|---|"]
     for result in results:
-        known = facts[result.source.stem]
-        cells = (result.source.name, result.slices, f"{known['acceleration']:.2f}", f"{known['noise_std']:.3g}",
+        name = result.outputs[-1].stem  # a file may hold several volumes
+        known = facts[name]
+        cells = (name, result.slices, f"{known['acceleration']:.2f}", f"{known['noise_std']:.3g}",
                  f"{known['seconds']:.1f}", len(result.warnings), len(result.flags))  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     done = sum(not result.skipped for result in results)
     lines += ["", f"{len(results)} files are there: {done} done now, {len(results) - done} before.", ""]
-    lines += [f"- {result.source.name}: {said}" for result in results for said in (*result.flags, *result.warnings)]
+    lines += [f"- {one.outputs[-1].stem}: {said}" for one in results for said in (*one.flags, *one.warnings)]
     return "\n".join([*lines, failure]).rstrip() + "\n"
 
 

@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import say, seed
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.radial import evaluate_radial
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spokes", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--limit", type=int, default=20, help="slices of the test split")
     parser.add_argument("--tuning-slices", type=int, default=6, help="slices of the validation split")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "pipelines/reconstruct_radial.py", *(arguments or sys.argv[1:])])

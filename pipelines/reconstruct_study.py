@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 
 from ambient_mri import files
-from ambient_mri.data.readers.content import KSPACE, kind, open_kspace
+from ambient_mri.cli.program import run_program
+from ambient_mri.data.readers.content import KSPACE, kind
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import reconstruct
+from ambient_mri.reconstruction.cases import find_cases
 from ambient_mri.report import write_gallery
 
 
@@ -26,14 +28,6 @@ def raw_data(study: Path) -> list[Path]:
     """Files of k-space; of BART's pairs the half with the samples."""
     found = [path for path in sorted(study.rglob("*")) if path.is_file() and path.suffix != ".hdr"]
     return [path for path in found if kind(path) in KSPACE]
-
-
-def placed(path: Path) -> bool:
-    """Whether the file says where its slices lie; a file that cannot be opened is told of later."""
-    try:
-        return all(volume.affine is not None for volume in open_kspace(path))
-    except InputError:
-        return False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,25 +39,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
 
-    paths = raw_data(given.study)
-    known = {path: placed(path) for path in paths}
-    failures, done = [], 0
-    for formats, wanted in ((("dicom", "nifti", "hdf5"), True), (("nifti", "hdf5"), False)):
-        part = [path for path in paths if known[path] is wanted]
-        try:
-            if part:
-                done += len(reconstruct(given.bundle, part, given.out, method=given.method, device=given.device,
-                                        formats=formats, progress=print))  # fmt: skip
-        except InputError as problem:
-            done += len(problem.done) if isinstance(problem, PartlyDone) else 0
-            failures.append(str(problem))
-    if not paths:
-        failures.append(f"{given.study}: no raw data of a known format in this folder")
-    files.write(given.out / "failed.txt", "".join(f"{line}\n" for line in failures))
-    print(write_gallery(given.out))
-    for line in failures:
-        print(line, file=sys.stderr)
-    return (3 if done else 2) if failures else 0
+    def work() -> int:
+        paths = raw_data(given.study)
+        # Only files that say where all of their slices lie become DICOM. What cannot be used stays together with the
+        # rest, and so do scans whose outputs would have one name: `reconstruct` then refuses and records them.
+        cases = find_cases(paths)[0]
+        placed = {case.path for case in cases} - {case.path for case in cases if case.volume.affine is None}
+        parts = ((("dicom", "nifti", "hdf5"), placed), (("nifti", "hdf5"), set(paths) - placed))
+        failures, done = [], 0
+        for formats, part in parts:
+            try:
+                if part:
+                    done += len(reconstruct(given.bundle, sorted(part), given.out, method=given.method,
+                                            device=given.device, formats=formats, progress=print))  # fmt: skip
+            except InputError as problem:
+                done += len(problem.done) if isinstance(problem, PartlyDone) else 0
+                failures.append(str(problem))
+        if not paths:
+            failures.append(f"{given.study}: no raw data of a known format in this folder")
+        files.write(given.out / "failed.txt", "".join(f"{line}\n" for line in failures))
+        print(write_gallery(given.out))
+        for line in failures:
+            print(line, file=sys.stderr)
+        return (3 if done else 2) if failures else 0
+
+    return run_program(work, "reconstruct_study")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -252,6 +253,23 @@ def test_choices_are_those_of_the_library() -> None:
     assert arguments.POSTERIOR == POSTERIOR == posterior.METHODS
     assert set(arguments.FORMATS) == set(FORMATS)
     assert set(training.PRESETS) == set(PRESETS)
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999999", str(2**63), "-1", "1.5", ""])
+def test_seeds_that_no_generator_takes_are_refused_in_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["reconstruct", "none", "scan.h5", "--out", "o", f"--seed={text}"])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not a whole number from 0 to 9223372036854775807" in line
+
+
+def test_names_that_are_not_utf8_are_printed_all_the_same() -> None:
+    program = "from ambient_mri.cli.program import run_program; run_program(lambda: print('M\\udcfc') or 0, 'it')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, env={**os.environ, "PYTHONUTF8": "1"}
+    )
+    assert done.stdout == b"M\\udcfc\n"
 
 
 def test_module_and_program_answer() -> None:

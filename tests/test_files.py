@@ -36,6 +36,12 @@ def test_new_content_replaces_old(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_names_that_are_not_utf8_are_written_all_the_same(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    assert write(tmp_path / "page.html", f"ä {name}").read_bytes() == "ä M\\udcfcller".encode()
+    assert files.write_restricted(tmp_path / "kept.html", name).read_bytes() == b"M\\udcfcller"
+
+
 def test_what_was_there_stays_when_writing_fails(tmp_path: Path) -> None:
     path = write(tmp_path / "kept.txt", "before")
 

@@ -189,4 +189,4 @@ def contents_sha256(sides: Sequence[Side]) -> str:
 
 def pseudonym(patient: str, salt: str) -> str:
     """`P-` and eight digits; the salt stays with whoever holds the scans."""
-    return "P-" + hashlib.sha256(f"{salt}\0{patient}".encode()).hexdigest()[:8]
+    return "P-" + hashlib.sha256(f"{salt}\0{patient}".encode(errors="surrogateescape")).hexdigest()[:8]

@@ -23,6 +23,7 @@ BUNDLE = "a folder, or a name from `ambient-mri models list`"
 SPEC = "a name from `ambient-mri data list`, or a YAML file"
 MODEL = f"{BUNDLE}; none: for methods without a network"
 SAMPLES = 8
+LARGEST_SEED = 2**63 - 1
 FORMATS = ("dicom", "nifti", "hdf5")
 
 
@@ -79,6 +80,13 @@ def count(text: str) -> int:
 def count_or_zero(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """What every generator of random numbers takes."""
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {LARGEST_SEED}")
     return int(text)
 
 
@@ -171,7 +179,7 @@ def sampling(arguments: argparse.Namespace, methods: Sequence[str]) -> Sampling 
 
 def common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws, default: %(default)s")
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ambient_mri.cli.arguments import SPEC, Commands, as_json, command, count, noise_level, positive, print_json
+from ambient_mri.cli.arguments import SPEC, Commands, as_json, command, count, noise_level, positive, print_json, seed
 
 if TYPE_CHECKING:
     from ambient_mri.data.spec import DataSpec
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--noise", type=noise_level, metavar="SIGMA", help=noise)
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="the truth goes to DIR/truth")
     add.add_argument("--limit", type=count, metavar="N", help="at most N files")
-    add.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
+    add.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws, default: %(default)s")
 
 
 def data_list(arguments: argparse.Namespace) -> int:

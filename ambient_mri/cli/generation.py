@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from ambient_mri import files
-from ambient_mri.cli.arguments import Commands, command, count
+from ambient_mri.cli.arguments import Commands, command, count, seed
 
 
 def add(commands: Commands) -> None:
@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--data", required=True, metavar="SPEC", help="whose images the samples should look like")
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--limit", type=count, metavar="N", help="at most N images of each set")
-    add.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws, default: %(default)s")
+    add.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws, default: %(default)s")
     add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -30,6 +31,8 @@ def run_program(work: Callable[[], int], name: str) -> int:
         130 if interrupted. AMBIENT_MRI_TRACEBACK=1 shows where an error came from.
     """
     _log_to_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: file names need not be UTF-8
     keep_freed_memory()
     try:
         return work()

@@ -6,16 +6,26 @@ that listing and checking specs stays quick.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[int, Field(ge=1)] | Fraction
+
+def _no_truth(value: Any) -> Any:
+    """YAML reads yes and on as true, and pydantic would take that for 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"{'yes' if value else 'no'} (true or false in YAML) is no number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Share = Annotated[Whole, Field(ge=1)] | Fraction
 """A number of patients, or a fraction of them."""
-Slices = Literal["middle", "all"] | tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Slices = Literal["middle", "all"] | tuple[Annotated[Number, Field(ge=0, le=1)], Annotated[Number, Field(ge=0, le=1)]]
 """Which axial slices of a volume count: the middle one, all, or those between two fractions of it."""
-ImageSize = Annotated[int, Field(ge=8)]
+ImageSize = Annotated[Whole, Field(ge=8)]
 
 
 class Facts(BaseModel):
@@ -62,11 +72,11 @@ class BrainDemo(Facts):
     """The built-in synthetic cohort: needs no files."""
 
     kind: Literal["brain_demo"]
-    subjects: Annotated[int, Field(ge=3)] = 600
-    image_size: Annotated[int, Field(ge=16, le=512)] = 64
-    slices: Annotated[int, Field(ge=1, le=9)] = 1
+    subjects: Annotated[Whole, Field(ge=3)] = 600
+    image_size: Annotated[Whole, Field(ge=16, le=512)] = 64
+    slices: Annotated[Whole, Field(ge=1, le=9)] = 1
     contrast: Literal["FLAIR", "T1w", "T2w", "mixed"] = "FLAIR"
-    seed: int = 0
+    seed: Whole = 0
 
 
 Source = Annotated[Bids | FastMRI | Images | BrainDemo, Field(discriminator="kind")]
@@ -85,24 +95,24 @@ class BlocksLaw(Facts):
     kind: Literal["blocks"]
     height: Fraction
     width: Fraction
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[Whole, Field(ge=1)] = 1
 
 
 class CartesianLaw(Facts):
     """Lines or points of k-space beside a fully measured centre."""
 
     kind: Literal["random_lines", "equispaced_lines", "random_points", "poisson_disc"]
-    acceleration: Annotated[float, Field(ge=1)]
-    calibration_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.08
+    acceleration: Annotated[Number, Field(ge=1)]
+    calibration_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.08
 
 
 class GaussianLinesLaw(Facts):
     """Lines with a Gaussian density beside a fully measured centre."""
 
     kind: Literal["gaussian_lines"]
-    acceleration: Annotated[float, Field(ge=1)]
-    calibration_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.08
-    width: Annotated[float, Field(gt=0)] = 0.25
+    acceleration: Annotated[Number, Field(ge=1)]
+    calibration_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.08
+    width: Annotated[Number, Field(gt=0)] = 0.25
 
 
 class FullySampledLaw(Facts):
@@ -140,8 +150,8 @@ class AcquisitionFacts(Facts):
     """How the scans were acquired, or how they are simulated."""
 
     domain: Literal["kspace", "image"] = "kspace"
-    coils: Annotated[int, Field(ge=1)] | None = None
-    noise_std: Annotated[float, Field(ge=0)] | None = None
+    coils: Annotated[Whole, Field(ge=1)] | None = None
+    noise_std: Annotated[Number, Field(ge=0)] | None = None
     phase: Literal["smooth", "none"] = "none"
     sensitivity_maps: Literal["known", "espirit"] = "known"
     pattern: Law
@@ -169,7 +179,7 @@ class AcquisitionFacts(Facts):
 class ComponentFacts(Facts):
     """Scans of one kind in a mixture: facts that differ from the spec's own are stated, the others are filled in."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     clean: bool = False
     source: Source
     acquisition: AcquisitionFacts
@@ -194,7 +204,7 @@ class SplitFacts(Facts):
     test: Share
     train: Share | None = None
     half: Literal["first", "second"] | None = None
-    seed: int = 0
+    seed: Whole = 0
 
 
 class SymmetryFacts(Facts):
@@ -205,4 +215,4 @@ class SymmetryFacts(Facts):
     """
 
     mirror: bool = False
-    shift: Annotated[int, Field(ge=0)] = 0
+    shift: Annotated[Whole, Field(ge=0)] = 0

@@ -143,7 +143,7 @@ def _write_volume(spec: DataSpec, acquisition: Acquisition, records: list[SliceR
             "acquisition": _sequence(spec),
             "acceleration": float(acquisition.pattern.acceleration),  # type: ignore[attr-defined] # seen to above
             "num_low_frequency": int(calibration.any(0).sum()),
-            "patient_id": hashlib.sha256(f"{spec.name}\0{first.patient}".encode()).hexdigest(),
+            "patient_id": hashlib.sha256(f"{spec.name}\0{first.patient}".encode(errors="surrogateescape")).hexdigest(),
             "noise_std": acquisition.noise_std,
             "simulated": True,
         },

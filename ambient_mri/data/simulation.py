@@ -91,7 +91,7 @@ class FullSamples:
 
 def stream(scan_id: str, purpose: str, seed: int = 0) -> Generator:
     """The generator of one purpose of one scan; independent of every other one."""
-    digest = hashlib.sha256("\0".join((str(seed), purpose, scan_id)).encode()).digest()
+    digest = hashlib.sha256("\0".join((str(seed), purpose, scan_id)).encode(errors="surrogateescape")).digest()
     return Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 

@@ -222,16 +222,30 @@ def _find(name_or_path: str, beside: Path | None) -> Path:
     )
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses repeated keys: YAML forbids them, PyYAML drops all but the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                before = f"the key {key.value!r} is in line {lines[key.value]} already"
+                raise yaml.MarkedYAMLError(problem=before, problem_mark=key.start_mark)
+            lines[str(key.value)] = key.start_mark.line + 1
+        return node
+
+
 def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The document with what it is `based_on` underneath. The name is always the file's own."""
     if path.resolve() in seen:
         raise InputError("based_on leads back to this file", where=str(path), remedy="Break the circle")
     try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8"))
+        own = _EachKeyOnce(path.read_text(encoding="utf-8")).get_single_data()
     except yaml.MarkedYAMLError as problem:
         line = "" if problem.problem_mark is None else f" in line {problem.problem_mark.line + 1}"
         raise InputError(f"not valid YAML{line}: {problem.problem}", where=str(path)) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, ValueError, yaml.YAMLError) as problem:
         raise InputError(f"cannot be read as YAML: {problem}", where=str(path)) from None
     if not isinstance(own, dict):
         raise InputError("a data spec is a mapping of keys to values", where=str(path))

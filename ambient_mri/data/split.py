@@ -179,7 +179,7 @@ def _file_hash(record: SliceRecord, spec: DataSpec) -> tuple[str, str]:
 
 
 def _rank(patient: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\0{patient}".encode()).digest()
+    return hashlib.sha256(f"{seed}\0{patient}".encode(errors="surrogateescape")).digest()
 
 
 def _count(share: int | float, patients: int) -> int:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ambient_mri.data.readers.content import kind, open_kspace
+from ambient_mri.data.readers.bart import halves
+from ambient_mri.data.readers.content import files_of, kind, open_kspace
 from ambient_mri.data.readers.dicom import DicomVolume, open_volumes
 from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError
+from ambient_mri.files import reason
+from ambient_mri.reconstruction.layout import SUFFIXES, flat
 from ambient_mri.reconstruction.manifest import content_sha256
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,17 +53,22 @@ class Case:
     @property
     def paths(self) -> list[Path]:
         """The files that it lies in."""
-        return [self.volume.path] if not hasattr(self.volume, "paths") else list(self.volume.paths)
+        return list(self.volume.paths) if hasattr(self.volume, "paths") else files_of(self.volume.path)
 
     @property
     def path(self) -> Path:
         """The file to name when something is wrong."""
-        return self.paths[0]
+        return self.volume.path if hasattr(self.volume, "path") else self.volume.paths[0]
 
     @property
     def label(self) -> str:
-        """What the manifest calls the input: a file name, or for DICOM a name made of hashes."""
-        return self.volume.name if isinstance(self.volume, DicomVolume) else self.path.name
+        """What the manifest calls the input: a file name, or for DICOM a name made of hashes.
+
+        Bytes of the name that are not UTF-8 are shown as `\\xfc`: lone surrogates can be stored nowhere.
+        """
+        if isinstance(self.volume, DicomVolume):
+            return self.volume.name
+        return self.path.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
     @property
     def pixels(self) -> int:
@@ -71,14 +83,18 @@ class Case:
 
     def sha256(self) -> str:
         """Of the contents of all its files, and of which volume of them it is."""
-        if len(self.paths) == 1 and self.name == self.path.stem:
+        paths = self.paths
+        if len(paths) == 1 and self.name == self.path.stem:
             return content_sha256(self.path)
-        digests = sorted(content_sha256(path) for path in self.paths)
-        return hashlib.sha256("\0".join([self.name, *digests]).encode()).hexdigest()
+        digests = sorted(content_sha256(path) for path in paths)
+        return hashlib.sha256("\0".join([self.name, *digests]).encode(errors="surrogateescape")).hexdigest()
 
 
 def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[Case], list[InputError]]:
     """Cases in the order of the inputs, DICOM last; and what cannot be used, which spoils nothing else.
+
+    A file that is named twice is one input, and so are the two halves of BART's pairs. Cases that could write over each
+    other's outputs are refused, all of them: none is more right than the other.
 
     Parameters
     ----------
@@ -86,15 +102,11 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
         Files, and folders in which DICOM is looked for.
     mask
         For formats of k-space that do not say what was measured.
-
-    Raises
-    ------
-    InputError
-        If two cases would be written to the same names.
     """
     cases: list[Case] = []
     problems: list[InputError] = []
     dicom: list[Path] = []
+    seen: set[str] = set()
     for path in inputs:
         try:
             if path.is_dir():
@@ -104,6 +116,11 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
                 dicom += found
                 continue
             what = kind(path)
+            whole = halves(path)[0] if what == "bart" else path
+            place = os.path.join(os.path.realpath(whole.parent), whole.name)
+            if place in seen:
+                continue
+            seen.add(place)
             if what == "dicom":
                 dicom.append(path)
             elif what == "nifti":
@@ -113,10 +130,14 @@ def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[C
                 cases += [_kspace_case(volume, mask) for volume in open_kspace(path, mask)]
         except InputError as problem:
             problems.append(problem)
+        except Exception as problem:  # of a file that a reader did not expect: the others are done all the same
+            LOG.debug("%s cannot be used", path, exc_info=True)
+            said = reason(problem) if isinstance(problem, OSError) else f"unexpected {type(problem).__name__}"
+            problems.append(InputError(said, where=str(path)))
     volumes, unusable = open_volumes(dicom)
     cases += [Case(volume.name, volume, "image") for volume in volumes]
-    _refuse_namesakes(cases)
-    return cases, [*problems, *unusable]
+    kept, namesakes = _without_namesakes(cases)
+    return kept, [*problems, *unusable, *namesakes]
 
 
 def _kspace_case(volume: KspaceVolume, pattern: Path | None) -> Case:
@@ -125,12 +146,25 @@ def _kspace_case(volume: KspaceVolume, pattern: Path | None) -> Case:
     return Case(volume.name, volume, "kspace", pattern)
 
 
-def _refuse_namesakes(cases: Sequence[Case]) -> None:
-    seen: dict[str, Path] = {}
-    for case in cases:
-        if case.name in seen:
-            raise InputError(
-                f"{seen[case.name]} and {case.path} would both be written as {case.name}",
-                remedy="Reconstruct them into different folders",
-            )
-        seen[case.name] = case.path
+def _without_namesakes(cases: Sequence[Case]) -> tuple[list[Case], list[InputError]]:
+    """Cases that nobody else's outputs could overwrite, and what is wrong with the others."""
+    owners: dict[str, int] = {}
+    clashes: dict[int, tuple[str, int]] = {}
+    for number, case in enumerate(cases):
+        for output in _possible_outputs(case):
+            owner = owners.setdefault(output, number)
+            if owner != number:
+                clashes.setdefault(owner, (output, number))
+                clashes.setdefault(number, (output, owner))
+    problems = [
+        InputError(f"{output} of this input and of another one, {cases[other].label}, would both be written",
+                   where=str(cases[number].path), remedy="Reconstruct them into different folders")
+        for number, (output, other) in sorted(clashes.items())
+    ]  # fmt: skip
+    return [case for number, case in enumerate(cases) if number not in clashes], problems
+
+
+def _possible_outputs(case: Case) -> list[str]:
+    """Whatever was asked for this time: the next run into the same folder may ask for more."""
+    never = ("measured",) if case.domain == "kspace" else ("deviation", "dicom_deviation", "dicom_deviation_map")
+    return [flat(case.name)(output) for output in SUFFIXES if output not in never]

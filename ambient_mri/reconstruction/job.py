@@ -18,6 +18,7 @@ import numpy as np
 
 import ambient_mri
 from ambient_mri import files as disk
+from ambient_mri.data.readers.content import files_of
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError
 from ambient_mri.prior.bundle import weights_sha256
@@ -226,5 +227,6 @@ def _said(missing: Missing) -> str:
     """What says which pixels are missing, as a hash."""
     if missing.mask is None:
         return hashlib.sha256(f"value {missing.value}".encode()).hexdigest()
-    files = sorted(p for p in missing.mask.rglob("*") if p.is_file()) if missing.mask.is_dir() else [missing.mask]
+    mask = missing.mask
+    files = sorted(p for p in mask.rglob("*") if p.is_file()) if mask.is_dir() else files_of(mask)
     return hashlib.sha256("".join(content_sha256(path) for path in files).encode()).hexdigest()

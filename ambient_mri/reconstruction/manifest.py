@@ -119,7 +119,7 @@ class Manifest:
 def path_sha256(path: Path) -> str:
     """Hash of where a file lies, which may tell who is on it; names need not be UTF-8."""
     where = os.path.realpath(path)  # unlike resolve(), not stopped by a loop
-    return hashlib.sha256(os.fsencode(where)).hexdigest()[:16]
+    return hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def content_sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ambient_mri import files
 from ambient_mri.reconstruction.manifest import Manifest
@@ -158,7 +159,7 @@ def _case(name: str, entry: Entry, pictured: bool) -> str:
     said += [f"<li>{escape(warning)}</li>" for warning in warnings]
     pictures = entry.get("pictures")
     middle = len(pictures["slices"]) // 2 if pictures else 0
-    links = ", ".join(f'<a href="{escape(path)}">{escape(path)}</a>' for path in entry.get("outputs", ()))
+    links = ", ".join(f'<a href="{_link(path)}">{escape(path)}</a>' for path in entry.get("outputs", ()))
     return "\n".join([
         f'<article class="{kind}" style="--n:{middle}"><h2>{escape(name)}<span class="state">{state}</span></h2>',
         *(_views(name, pictures, "missing_pixels" in entry) if pictures and pictured
@@ -167,6 +168,11 @@ def _case(name: str, entry: Entry, pictured: bool) -> str:
         f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(entry))}</ul>',
         f"<details><summary>Files</summary><p>{links}</p></details></article>",
     ])  # fmt: skip
+
+
+def _link(path: str) -> str:
+    """A relative path as an address: #, ? and % mean something else there, and so do colons."""
+    return escape(quote(path, errors="surrogateescape"))
 
 
 def _views(name: str, pictures: Mapping[str, Any], restored: bool) -> list[str]:
@@ -180,7 +186,7 @@ def _views(name: str, pictures: Mapping[str, Any], restored: bool) -> list[str]:
             title += f" (white: {pictures['deviation_white']:.0%} of the image's white)"
         lines.append(
             f'<figure><figcaption>{title}</figcaption><div class="tile" style="aspect-ratio:{width}/{height}">'
-            f'<img loading="lazy" src="{escape(path)}" alt="{escape(f"{title} of {name}")}">{letters}</div></figure>'
+            f'<img loading="lazy" src="{_link(path)}" alt="{escape(f"{title} of {name}")}">{letters}</div></figure>'
         )
     numbers = [index + 1 for index in pictures["slices"]]
     plain = len(numbers) == 1

@@ -257,6 +257,20 @@ def test_damaged_mrd_is_refused_in_one_line(write: Write, how: str, said: str) -
     assert "SENTINEL" not in str(caught.value)
 
 
+def test_of_damaged_bytes_only_an_input_error_comes(tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.h5", np.random.default_rng(0)
+    with h5py.File(path, "w") as file:  # no samples: those have a variable length, and HDF5's library itself can crash
+        file.create_dataset("dataset/data", (2,), dtype=[("head", [("flags", "<u8"), ("active_channels", "<u2")])])
+        file["dataset/xml"] = np.array([XML.encode()])
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(300):
+        content = whole.copy()
+        content[rng.integers(len(content), size=3)] = rng.integers(256, size=3)
+        path.write_bytes(content.tobytes())
+        with pytest.raises(InputError):
+            open_kspace(path)
+
+
 def test_what_needs_more_than_a_fourier_transform_is_refused(write: Write) -> None:
     kspace = _complex(np.random.default_rng(0), 1, COILS, 1, READOUT, LINES)
     with pytest.raises(InputError, match="radial"):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ambient_mri.data.readers import chosen_slices, fastmri, images, nifti
+from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.errors import InputError
 
 
@@ -139,6 +140,76 @@ def test_broken_files(tmp_path, write_fastmri):
         fastmri.open_volume(tmp_path / "other.h5")
     assert not fastmri.is_fastmri(text)
     assert fastmri.is_fastmri(whole)
+
+
+def _link_that_leads_nowhere(file: h5py.File) -> None:
+    del file["kspace"]
+    file["kspace"] = h5py.SoftLink("/nowhere")
+
+
+def _group_instead_of(name):
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_group(name)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.attrs.update(noise_std="abc"), "attribute noise_std: expected one number, not 'abc'"),
+        (lambda f: f.attrs.update(noise_std=[1.0, 2.0]), "attribute noise_std: expected one value, not 2"),
+        (lambda f: f.attrs.update(noise_std=-1.0), "attribute noise_std: -1.0 is not a noise level"),
+        (lambda f: f.attrs.update(noise_std=np.nan), "attribute noise_std: nan is not a noise level"),
+        (lambda f: f.attrs.update(noise_std=True), "attribute noise_std: expected one number"),
+        (lambda f: f.attrs.update(padding_left="x"), "attribute padding_left: expected one number"),
+        (
+            lambda f: f.attrs.update(padding_left=64),
+            "attributes padding_left and padding_right: the padding 64 to 64 leaves none",
+        ),
+        (lambda f: f.attrs.update(patient_id=h5py.Empty("f")), "attribute patient_id: expected text"),
+        (lambda f: f.attrs.update(patient_id=np.bytes_(b"\xff")), "attribute patient_id: the text is not UTF-8"),
+        (_link_that_leads_nowhere, "kspace: no dataset but a group, a link"),
+        (_group_instead_of("kspace"), "kspace: no dataset but a group, a link"),
+        (_group_instead_of("ismrmrd_header"), "ismrmrd_header: no dataset but a group"),
+        (lambda f: f.create_group("mask"), "mask: no dataset but a group"),
+        (lambda f: f.update({"mask": ["a", "b"]}), "mask: the mask holds object instead of numbers"),
+    ],
+)
+def test_what_is_not_what_it_should_be_is_named(tmp_path, write_fastmri, change, says):
+    path = write_fastmri(tmp_path / "a.h5").path
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=rf"a\.h5: {says}"):
+        fastmri.open_volume(path)
+
+
+def test_attributes_may_be_arrays_of_one_and_bytes(tmp_path, write_fastmri):
+    path = write_fastmri(tmp_path / "a.h5").path
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(noise_std=[3], patient_id=np.bytes_(b"p7"), acquisition=["AXT2"], padding_left=[6])
+    volume = fastmri.open_volume(path)
+    assert (volume.noise_std, volume.patient, volume.contrast, volume.acquired.sum()) == (3.0, "p7", "AXT2", 58)
+
+
+def test_of_damaged_bytes_only_an_input_error_comes(tmp_path):
+    path, rng, refused = tmp_path / "a.h5", np.random.default_rng(0), 0
+    with h5py.File(path, "w") as file:  # hardly any samples: nearly every byte is structure
+        file["kspace"], file["mask"] = np.ones((1, 1, 4, 4), np.complex64), [0, 1, 1, 1]
+        # of a fixed length: reading damaged text of variable length, HDF5's library itself can crash
+        file.attrs.update(noise_std=0.1, padding_left=1, patient_id=np.bytes_(b"p7"))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(300):
+        content = whole.copy()
+        content[rng.integers(len(content), size=3)] = rng.integers(256, size=3)
+        path.write_bytes(content.tobytes()[: rng.choice([len(content), rng.integers(len(content))], p=[0.9, 0.1])])
+        try:
+            (volume,) = open_kspace(path)
+            volume.read(0, torch.ones(1, volume.shape[-1], dtype=torch.bool))
+        except InputError:
+            refused += 1
+    assert 50 < refused < 250
 
 
 def test_a_file_cut_after_it_was_opened(tmp_path, write_fastmri):

@@ -120,6 +120,36 @@ def test_a_clean_target_is_refused_as_a_value_too(write):
         load_spec(write(source={"suffix": "reconstruction_rss"}))
 
 
+def test_a_repeated_key_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("based_on: brain_bids\nacquisition:\n  noise_std: 0.1\n  coils: 4\n  noise_std: 0.2\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: not valid YAML in line 5: the key 'noise_std' is in line 3"):
+        load_spec(path)
+    path.write_text("title: &t {a: 1}\nlicence: {<<: *t, b: 2}\nsource: {<<: *t, a: 3}\n")  # merging repeats nothing
+    with pytest.raises(InputError, match=r"mine\.yaml: (title|licence|the key)"):
+        load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [("acquisition: {noise_std: yes}", "noise_std"), ("acquisition: {coils: on}", "coils"),
+     ("split: {validation: 1, test: 1, seed: true}", "seed"), ("split: {validation: yes, test: 1}", "validation"),
+     ("acquisition: {further: {keep: [0.5, yes]}}", "keep")],
+)  # fmt: skip
+def test_yes_is_no_number(tmp_path, line, key):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"based_on: brain_bids\n{line}\n")
+    with pytest.raises(InputError, match=rf"mine\.yaml: [a-z.]*{key}: (yes|no) \(true or false in YAML\) is no number"):
+        load_spec(path)
+
+
+def test_whole_numbers_are_numbers_and_yes_is_yes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("based_on: brain_bids\nacquisition: {noise_std: 1}\nsymmetry: {mirror: yes}\n")
+    loaded = load_spec(path)
+    assert (loaded.acquisition.noise_std, loaded.symmetry.mirror) == (1.0, True)
+
+
 def test_unknown_name_names_the_nearest():
     with pytest.raises(InputError, match="nearest is 'brain_demo'"):
         load_spec("brain_dem")

@@ -90,7 +90,7 @@ def test_a_folder_of_scans_and_its_summary(
     assert len(names) == 2
     assert all((out / f"{name}{suffix}").is_file() for name in names for suffix in (".nii.gz", ".h5", ".png"))
     assert "2 done now, 0 before" in (out / "summary.md").read_text()
-    assert f"| {names[0]}.h5 | 1 | 4.00 | " in (out / "summary.md").read_text()
+    assert f"| {names[0]} | 1 | 4.00 | " in (out / "summary.md").read_text()
 
     bad = scans / "bad.h5"
     bad.write_bytes((scans / f"{names[0]}.h5").read_bytes())

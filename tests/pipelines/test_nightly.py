@@ -89,6 +89,25 @@ def test_a_night_and_the_same_night_again(
     assert _leaks(work) == []
 
 
+def test_an_address_that_is_none_is_told_before_any_work(
+    run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"dicom://PACS@127.0.0.1:{servers.free_port()}", "--work", str(tmp_path / "work"), "--method", "tv"]
+    assert run([*words, "--study-date", "yesterday", "--push-to", "nonsense"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nightly_pacs: error: 'nonsense': not the address of an archive")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run([f"dicom://PACS@127.0.0.1:{servers.free_port()}", "--work", str(tmp_path / "file" / "work")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nightly_pacs: error: ")
+
+
 def test_what_fails_is_named_and_the_rest_of_the_night_goes_on(
     run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

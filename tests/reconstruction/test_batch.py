@@ -15,7 +15,7 @@ from PIL import Image
 from ambient_mri.cli import main
 from ambient_mri.data.prospective import simulate_files
 from ambient_mri.data.spec import load_spec
-from ambient_mri.errors import InputError
+from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods, outputs
 from ambient_mri.reconstruction.batch import reconstruct
@@ -135,11 +135,32 @@ def test_a_bad_file_is_named_and_the_others_are_kept(scans: Path, tmp_path: Path
     assert not (out / "bad.nii.gz").exists()
 
 
-def test_namesakes_and_inpainting_are_refused_before_anything_is_done(scans: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["{}.h5", "{}_deviation.h5"])
+def test_cases_that_would_overwrite_each_other_fail_and_the_others_do_not(
+    scans: Path, tmp_path: Path, other: str
+) -> None:
+    good, path = _files(scans)[:2]
+    namesake = tmp_path / other.format(path.stem)
+    shutil.copy(path, namesake)
+    with pytest.raises(PartlyDone, match=r"2 of 3 cases failed.*both be written.*both be written") as caught:
+        reconstruct(None, [path, good, namesake], tmp_path / "out", method="zero-filled")
+    assert [result.source for result in caught.value.done] == [good]
+    assert f"{path}: " in str(caught.value)
+    assert f"{namesake}: " in str(caught.value)
+    manifest = (tmp_path / "out" / "manifest.json").read_text()
+    assert str(tmp_path) not in manifest
+    assert str(scans) not in manifest, "folders may be called after patients"
+
+
+def test_a_file_that_is_named_twice_is_one_input(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _files(scans)[0]
-    shutil.copy(path, tmp_path / path.name)
-    with pytest.raises(InputError, match="both be written"):
-        reconstruct(None, [path, tmp_path / path.name], tmp_path / "out", method="tv")
+    monkeypatch.chdir(path.parent)
+    results = reconstruct(None, [path, Path(path.name)], tmp_path / "out", method="zero-filled")
+    assert [result.source for result in results] == [path]
+
+
+def test_inpainting_is_refused_before_anything_is_done(scans: Path, tmp_path: Path) -> None:
+    path = _files(scans)[0]
     with pytest.raises(InputError, match="does not reconstruct k-space"):
         reconstruct(None, [path], tmp_path / "out", method="biharmonic")
     assert not (tmp_path / "out").exists()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
@@ -17,14 +19,17 @@ import torch
 
 from ambient_mri.cli import main
 from ambient_mri.data.cohort import subject
+from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.dicom import open_volumes
 from ambient_mri.data.readers.dicom_files import find_files
-from ambient_mri.data.simulation import birdcage_maps
+from ambient_mri.data.readers.magnitude import Missing
+from ambient_mri.data.simulation import birdcage_maps, stream
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c
 from ambient_mri.reconstruction.batch import reconstruct
-from ambient_mri.reconstruction.cases import find_cases
+from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.export.nifti import LPS_TO_RAS
+from ambient_mri.reconstruction.layout import bids
 
 SIZE, SLICES = 48, 3
 READ, PHASE, NORMAL = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0].T
@@ -182,6 +187,98 @@ def test_two_hundred_cases_of_which_ten_are_damaged(tmp_path: Path, capsys: pyte
     assert all(f"scan{number:03d}.h5" in last for number in range(7, 200, 20))
     assert len(list(out.glob("*.nii.gz"))) == 190
     assert len(json.loads((out / "manifest.json").read_text())["files"]) == 190
+
+
+def _write_bart(stem: Path, samples: np.ndarray) -> None:
+    samples.astype("<c8").ravel(order="F").tofile(stem.with_name(stem.name + ".cfl"))
+    stem.with_name(stem.name + ".hdr").write_text(f"# Dimensions\n{' '.join(map(str, samples.shape))}\n")
+
+
+def _small(path: Path, **attributes: object) -> Path:
+    """A scan of fastMRI's layout that is quickly worked on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["kspace"] = (rng.standard_normal((1, 1, 16, 16)) + 1j * rng.standard_normal((1, 1, 16, 16))).astype("c8")
+        file["mask"] = np.ones(16, bool)
+        file.attrs.update({"noise_std": 0.01, **attributes})
+    return path
+
+
+def test_a_file_that_cannot_be_opened_spoils_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [_small(tmp_path / "good.h5"), _small(tmp_path / "text.h5", noise_std="abc")]
+    group = tmp_path / "group.h5"
+    with h5py.File(group, "w") as file:
+        file.create_group("kspace")
+    surprise = _small(tmp_path / "surprise.h5")
+    monkeypatch.setattr(
+        "ambient_mri.reconstruction.cases.open_kspace",
+        lambda path, mask: {}["fault of the program"] if path == surprise else open_kspace(path, mask),
+    )
+    words = ["reconstruct", "none", *map(str, [*files, group, surprise]), "--method", "zero-filled"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "3 of 4 cases failed" in last
+    assert f"{surprise}: unexpected KeyError" in last
+    assert (tmp_path / "out" / "good.nii.gz").is_file()
+
+
+def test_the_halves_of_a_bart_pair_are_one_input(tmp_path: Path) -> None:
+    _write_bart(tmp_path / "scan", np.ones((16, 16, 1, 2), np.complex64))
+    (tmp_path / "sub").mkdir()
+    cases, problems = find_cases([*sorted(tmp_path.glob("scan.*")), tmp_path / "sub" / ".." / "scan"])
+    assert problems == []
+    assert [case.path for case in cases] == [tmp_path / "scan.cfl"]
+
+
+def _runs(out: Path, inputs: list[Path], method: str, **asked: Any) -> bool:
+    """Whether a case was worked on, and not taken from before."""
+    (result,) = reconstruct(None, inputs, out, method=method, formats=["hdf5"], **asked)
+    return not result.skipped
+
+
+@pytest.mark.parametrize("name", ["pattern", "pattern.cfl", "pattern.hdr"])
+def test_both_halves_of_bart_files_count_when_a_batch_goes_on(tmp_path: Path, name: str) -> None:
+    rng, out, scan, mask = np.random.default_rng(0), tmp_path / "out", tmp_path / "scan.cfl", tmp_path / name
+    samples = rng.standard_normal((16, 16, 1, 2, 2))
+    _write_bart(tmp_path / "scan", samples.reshape(16, 16, 1, 2, *9 * [1], 2))
+    _write_bart(tmp_path / "pattern", np.ones((1, 16)))
+    missing = Missing(mask=mask)
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    assert not _runs(out, [scan], "zero-filled", missing=missing)
+    _write_bart(tmp_path / "pattern", np.arange(16)[None] > 3)
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    header = tmp_path / "scan.hdr"
+    header.write_text(f"# Dimensions\n16 16 1 1 {'1 ' * 9}4\n")  # the same samples, of other coils and slices
+    assert _runs(out, [scan], "zero-filled", missing=missing)
+    assert not _runs(out, [scan], "zero-filled", missing=missing)
+
+
+@pytest.mark.parametrize("part", ["images", "mask"])
+def test_both_halves_of_nifti_pairs_count_when_a_batch_goes_on(tmp_path: Path, part: str) -> None:
+    rng = np.random.default_rng(0)
+    kept = np.ones((12, 12, 1), np.float32)
+    kept[4:6, 4:6] = 0
+    written = {"images": rng.random((12, 12, 1)).astype(np.float32), "mask": kept}
+    for name, values in written.items():
+        nib.save(nib.Nifti1Pair(values, np.eye(4)), tmp_path / f"{name}.hdr")
+    asked = {"missing": Missing(mask=tmp_path / "mask.hdr")}
+    assert _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
+    assert not _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
+    nib.save(nib.Nifti1Pair(written[part][::-1].copy(), np.eye(4)), tmp_path / f"{part}.hdr")  # other samples only
+    assert _runs(tmp_path / "out", [tmp_path / "images.hdr"], "biharmonic", **asked)
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = _small(Path(os.fsdecode(bytes(tmp_path / "M") + b"\xfcller.h5")))
+    ((case,), problems) = find_cases([path])
+    assert problems == []
+    assert case.label == "M\\xfcller.h5"
+    assert len(Case("M\udcfc_repetition1", case.volume, "kspace").sha256()) == 64
+    assert bids(case.name)("nifti").startswith("sub-")
+    assert stream(case.name, "noise").initial_seed() != stream("M", "noise").initial_seed()
 
 
 @pytest.mark.parametrize(

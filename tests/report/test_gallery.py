@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_page_is_well_formed_and_fetches_nothing_from_elsewhere() -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text, "the policy allows this script and no other"
     assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("name", ["scan #1", "what?", "100%", "20%20", "a:b", 'it\'s "q" <b>&amp;', "M\udcfcller"])
+def test_whatever_files_are_called_links_lead_to_them(name: str) -> None:
+    pictures = PICTURES | {"files": {"image": f"gallery/{name}_image.png"}}
+    page = _Page(_text({name: ENTRY | {"pictures": pictures, "outputs": [f"{name}.nii.gz"]}}))
+    base = "file:///patients/index.html"
+    led = [urlsplit(urljoin(base, target)) for target in page.targets]
+    assert {(one.scheme, one.query, one.fragment) for one in led} == {("file", "", "")}
+    paths = [unquote(one.path, errors="surrogateescape") for one in led]
+    assert paths == [f"/patients/gallery/{name}_image.png", f"/patients/{name}.nii.gz"]
 
 
 def test_failures_come_first_then_flags_then_the_rest() -> None:

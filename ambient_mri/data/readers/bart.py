@@ -25,7 +25,7 @@ USED = (READOUT, PHASE_1, PHASE_2, COILS, SLICES)
 
 def is_bart(path: Path) -> bool:
     """Whether the path is one half of a pair, or its stem, by the header's first line."""
-    header = _pair(path)[1]
+    header = halves(path)[1]
     try:
         with header.open("rb") as file:
             return file.read(64).startswith(b"# Dimensions")
@@ -48,7 +48,7 @@ def open_volume(path: Path, pattern: Path | None = None) -> SampledVolume:
     InputError
         If a half is missing, sizes disagree, other dimensions are used, or the pattern does not fit.
     """
-    cfl = _pair(path)[0]
+    cfl = halves(path)[0]
     samples = _used(_mapped(path), cfl)  # (readout, phase 1, phase 2, coils, slices)
     _, lines, partitions, _, slices = samples.shape
     mask = None if pattern is None else _mask(pattern, (lines, partitions))
@@ -63,13 +63,13 @@ def open_volume(path: Path, pattern: Path | None = None) -> SampledVolume:
 
 def read_pattern(path: Path) -> Tensor:
     """Bool `(1, x)` or `(z, x)`: the measured phase-encode steps of a pattern file."""
-    samples = _used(_mapped(path), _pair(path)[0])
+    samples = _used(_mapped(path), halves(path)[0])
     return torch.from_numpy(_mask(path, (samples.shape[PHASE_1], samples.shape[PHASE_2])))
 
 
 def _mask(pattern: Path, steps: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Bool `(partitions, lines)`."""
-    where = str(_pair(pattern)[0])
+    where = str(halves(pattern)[0])
     values = _used(_mapped(pattern), Path(where))
     if values.shape[1:3] != steps:
         raise InputError(f"a pattern of {values.shape[1:3]} steps for k-space of {steps}", where=where)
@@ -96,7 +96,7 @@ def _used(samples: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
-    cfl, header = _pair(path)
+    cfl, header = halves(path)
     for half in (cfl, header):
         if not half.is_file():
             raise InputError("there is no such file: a cfl and its hdr belong together", where=str(half))
@@ -114,6 +114,7 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
     return mapped
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
+def halves(path: Path) -> tuple[Path, Path]:
+    """The `.cfl` and the `.hdr` of a pair, of which the path is one or the stem."""
     stem = path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
     return stem.with_name(stem.name + ".cfl"), stem.with_name(stem.name + ".hdr")

@@ -9,7 +9,7 @@ import h5py
 from ambient_mri.data.readers import bart, fastmri, mrd
 from ambient_mri.data.readers.dicom_files import is_dicom
 from ambient_mri.data.readers.kspace import KspaceVolume
-from ambient_mri.data.readers.magnitude import is_nifti
+from ambient_mri.data.readers.magnitude import is_nifti, nifti_files
 from ambient_mri.errors import InputError
 
 KSPACE = ("fastmri", "mrd", "bart")
@@ -28,6 +28,22 @@ def kind(path: Path) -> str | None:
     if is_dicom(path):
         return "dicom"
     return "nifti" if is_nifti(path) else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that hold what a path names: of BART's and NIfTI's pairs both.
+
+    Raises
+    ------
+    InputError
+        If one of them is not there.
+    """
+    found = kind(path)
+    paths = list(bart.halves(path)) if found == "bart" else nifti_files(path) if found == "nifti" else [path]
+    for one in paths:
+        if not one.is_file():
+            raise InputError("there is no such file", where=str(one))
+    return paths
 
 
 def open_kspace(path: Path, pattern: Path | None = None) -> list[KspaceVolume]:

@@ -7,6 +7,7 @@ Layout (Zbontar et al., arXiv 1811.08839): `kspace` complex `(slices, coils, y, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.data.readers import SliceRecord, chosen_slices
+from ambient_mri.data.readers.hdf5 import opened
 from ambient_mri.data.readers.ismrmrd_header import Header, parse_header
 from ambient_mri.errors import InputError
 
@@ -88,8 +90,9 @@ class Volume:
         """
         try:
             measured = np.where(mask.numpy(), self._slice(index), 0).astype(np.complex64, copy=False)
-        except (OSError, ValueError) as problem:
-            raise InputError(f"slice {index} cannot be read: {problem}", where=str(self.path)) from None
+        except (OSError, ValueError) as problem:  # InputError, of what HDF5 cannot read, is a ValueError
+            said = problem.what if isinstance(problem, InputError) else problem
+            raise InputError(f"slice {index} cannot be read: {said}", where=str(self.path)) from problem
         # the sum of squares is finite only if all are, and four times as fast; very large samples overflow it
         if not np.isfinite(np.vdot(measured, measured)) and not np.isfinite(measured).all():
             raise InputError(f"slice {index} holds NaN or infinity among its measured samples", where=str(self.path))
@@ -101,17 +104,17 @@ class Volume:
         if self.offset is not None:
             samples = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)[index]
         else:
-            with h5py.File(self.path, "r") as file:
+            with opened(self.path) as file:
                 samples = file["kspace"][index].reshape(self.shape[1:])
         return samples
 
 
 def is_fastmri(path: Path) -> bool:
-    """Whether the file is HDF5 that holds `kspace`, by content."""
+    """Whether the file is HDF5 that holds `kspace`, by content; `open_volume` says what is wrong with a damaged one."""
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             return "kspace" in file
-    except OSError:
+    except InputError:
         return False
 
 
@@ -121,18 +124,11 @@ def open_volume(path: Path) -> Volume:
     Raises
     ------
     InputError
-        If the file is missing, truncated or no HDF5, if its axes are in another order, or if the mask
-        does not fit k-space.
+        If the file is missing, damaged or no HDF5, if its axes are in another order, if the mask does not fit
+        k-space, or if an attribute is not what it should be.
     """
-    if not path.is_file():
-        raise InputError("there is no such file", where=str(path))
-    try:
-        with h5py.File(path, "r") as file:
-            return _checked(path, file)
-    except OSError as problem:
-        truncated = "truncated" in str(problem)
-        what = "the HDF5 file is truncated" if truncated else f"cannot be read as HDF5: {problem}"
-        raise InputError(what, where=str(path), remedy="Copy or download it again" if truncated else "") from None
+    with opened(path) as file:
+        return _checked(path, file)
 
 
 def list_slices(root: Path, *, folders: Sequence[str], slices: str | tuple[float, float]) -> list[SliceRecord]:
@@ -155,28 +151,73 @@ def list_slices(root: Path, *, folders: Sequence[str], slices: str | tuple[float
 
 
 def _checked(path: Path, file: Any) -> Volume:
-    if "kspace" not in file:
+    kspace = _dataset(file, "kspace", path)
+    if kspace is None:
         raise InputError(f"no dataset 'kspace'; the file holds {', '.join(file) or 'nothing'}", where=str(path))
-    kspace = file["kspace"]
     header = _header(file, path)
     shape = _four_axes(kspace, header, path)
     stored = kspace.id.get_offset() if kspace.chunks is None else None
-    patient = file.attrs.get("patient_id", path.stem)
-    noise = file.attrs.get("noise_std")
     return Volume(
         path=path,
         shape=shape,
         dtype=kspace.dtype,
         mask=_mask(file, shape, path),
-        acquired=_acquired(file, shape),
+        acquired=_acquired(file, shape, path),
         header=header,
-        patient=patient.decode() if isinstance(patient, bytes) else str(patient),
+        patient=_text(file, "patient_id", path) or path.stem,
         offset=stored,
         chunks=kspace.chunks,
         compression=kspace.compression,
-        noise_std=None if noise is None else float(noise),
-        contrast=str(file.attrs.get("acquisition", "")),
+        noise_std=_noise_std(file, path),
+        contrast=_text(file, "acquisition", path),
     )
+
+
+def _dataset(file: Any, name: str, path: Path) -> Any:
+    """The dataset of this name; None where the file has none."""
+    if name not in list(file):  # `in file` does not see links that lead nowhere
+        return None
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise InputError("no dataset but a group, a link that leads nowhere, or damaged", where=f"{path}: {name}")
+    return found
+
+
+def _text(file: Any, name: str, path: Path) -> str:
+    """An attribute of one text, or of a number that serves as a name; "" where the file has none."""
+    value = _attribute(file, name, path)
+    if not isinstance(value, str | bytes | int | float | None):
+        raise InputError(f"expected text, not {type(value).__name__}", where=f"{path}: attribute {name}")
+    raw = value if isinstance(value, bytes) else str("" if value is None else value).encode(errors="surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InputError("the text is not UTF-8", where=f"{path}: attribute {name}") from None
+
+
+def _number(file: Any, name: str, path: Path) -> float | None:
+    """An attribute that holds one number; None where the file has none."""
+    value = _attribute(file, name, path)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise InputError(f"expected one number, not {value!r:.40}", where=f"{path}: attribute {name}")
+    return None if value is None else float(value)
+
+
+def _attribute(file: Any, name: str, path: Path) -> Any:
+    """As a Python object; MATLAB writes one value as an array of one."""
+    value = file.attrs.get(name)
+    if not isinstance(value, np.ndarray | np.generic):
+        return value
+    if value.size != 1:
+        raise InputError(f"expected one value, not {value.size}", where=f"{path}: attribute {name}")
+    return value.item()
+
+
+def _noise_std(file: Any, path: Path) -> float | None:
+    noise = _number(file, "noise_std", path)
+    if noise is not None and not 0 <= noise < math.inf:
+        raise InputError(f"{noise} is not a noise level (0 or more)", where=f"{path}: attribute noise_std")
+    return noise
 
 
 def _four_axes(kspace: Any, header: Header | None, path: Path) -> tuple[int, int, int, int]:
@@ -204,11 +245,14 @@ def _four_axes(kspace: Any, header: Header | None, path: Path) -> tuple[int, int
 
 
 def _mask(file: Any, shape: tuple[int, int, int, int], path: Path) -> Tensor | None:
-    if "mask" not in file:
+    mask = _dataset(file, "mask", path)
+    if mask is None:
         return None
-    values = np.asarray(file["mask"])
     y, x = shape[-2:]
     where = f"{path}: mask"
+    if mask.dtype.kind not in "biuf":
+        raise InputError(f"the mask holds {mask.dtype} instead of numbers", where=where)
+    values = np.asarray(mask)
     values = values.reshape(1, -1) if values.ndim == 1 else values
     if values.shape not in ((1, x), (y, x)):
         fault = "longer than" if values.ndim == 2 and values.shape[1] > x else "of another shape than"
@@ -224,12 +268,23 @@ def _mask(file: Any, shape: tuple[int, int, int, int], path: Path) -> Tensor | N
     return torch.from_numpy(values.astype(bool))
 
 
-def _acquired(file: Any, shape: tuple[int, int, int, int]) -> Tensor:
+def _acquired(file: Any, shape: tuple[int, int, int, int], path: Path) -> Tensor:
     """fastMRI pads k-space with empty lines up to the matrix size and says how many."""
-    left, right = int(file.attrs.get("padding_left", 0)), int(file.attrs.get("padding_right", shape[-1]))
+    left, right = _number(file, "padding_left", path), _number(file, "padding_right", path)
+    left, right = 0 if left is None else left, shape[-1] if right is None else right
     line = torch.arange(shape[-1])
-    return ((line >= left) & (line < right))[None]
+    acquired = (line >= left) & (line < right)
+    if not acquired.any():
+        raise InputError(f"the padding {left:g} to {right:g} leaves none of {shape[-1]} lines",
+                         where=f"{path}: attributes padding_left and padding_right")  # fmt: skip
+    return acquired[None]
 
 
 def _header(file: Any, path: Path) -> Header | None:
-    return parse_header(file["ismrmrd_header"][()], str(path)) if "ismrmrd_header" in file else None
+    header = _dataset(file, "ismrmrd_header", path)
+    if header is None:
+        return None
+    text = header[()] if header.shape == () else None
+    if not isinstance(text, str | bytes):
+        raise InputError("expected one text, the XML of ISMRMRD", where=f"{path}: ismrmrd_header")
+    return parse_header(text, str(path))

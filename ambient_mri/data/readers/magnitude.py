@@ -62,8 +62,8 @@ class NiftiVolume:
 
     @property
     def paths(self) -> list[Path]:
-        """The file."""
-        return [self.path]
+        """The file, and the other half of a pair."""
+        return nifti_files(self.path)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -163,6 +163,12 @@ def open_nifti(path: Path) -> NiftiVolume:
     """
     _nifti(path)
     return NiftiVolume(path)
+
+
+def nifti_files(path: Path) -> list[Path]:
+    """The file, and behind it the samples where it is the header of a pair (`.hdr` and `.img`)."""
+    files = {Path(holder.filename) for holder in _nifti(path).file_map.values()}
+    return [path, *sorted(files - {path})]
 
 
 def is_nifti(path: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ambient_mri.data.readers.hdf5 import opened
 from ambient_mri.data.readers.ismrmrd_header import Header, parse_header
 from ambient_mri.data.readers.kspace import Affine, KspaceVolume
 from ambient_mri.data.readers.mrd_volume import MRDVolume, Places
@@ -31,9 +32,9 @@ STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")
 def is_mrd(path: Path) -> bool:
     """Whether the file is HDF5 with a group that holds `data` and `xml`, by content."""
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             return _group(file) is not None
-    except OSError:
+    except InputError:
         return False
 
 
@@ -45,21 +46,11 @@ def open_volumes(path: Path) -> list[KspaceVolume]:
     InputError
         If the file is damaged, not Cartesian, or acquired in a way that needs more than a Fourier transform.
     """
-    if not path.is_file():
-        raise InputError("there is no such file", where=str(path))
-    try:
-        with h5py.File(path, "r") as file:
-            group = _group(file)
-            if group is None:
-                raise InputError("no group with 'data' and 'xml': not MRD", where=str(path))
-            recorded = _Recorded.of(path, group, file[group])
-    except (OSError, KeyError, ValueError) as problem:
-        if isinstance(problem, InputError):
-            raise
-        truncated = "truncated" in str(problem)
-        what = "the HDF5 file is truncated" if truncated else "the MRD file is damaged: its data cannot be read"
-        raise InputError(what, where=str(path), remedy="Copy it again") from None
-    return recorded.volumes()
+    with opened(path) as file:
+        group = _group(file)
+        if group is None:
+            raise InputError("no group with 'data' and 'xml': not MRD", where=str(path))
+        return _Recorded.of(path, group, file[group]).volumes()
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ambient_mri.coils import prewhiten
+from ambient_mri.data.readers.hdf5 import opened
 from ambient_mri.data.readers.ismrmrd_header import Header
 from ambient_mri.data.readers.kspace import Affine, SampledVolume, sliced
 from ambient_mri.errors import InputError
@@ -131,13 +131,13 @@ class MRDVolume:
         samples = np.zeros((coils, partitions, readout, lines), dtype=np.complex64)
         first = self.places.first_sample
         try:
-            with h5py.File(self.path, "r") as file:
+            with opened(self.path) as file:
                 stored = file[self.group]["data"].fields("data")[self.places.rows[here]]
             for place, line in zip(here, stored, strict=True):
                 values = np.asarray(line, dtype=np.float32).view(np.complex64).reshape(coils, -1)
                 at = self.places.partitions[place], slice(first, first + values.shape[1]), self.places.lines[place]
                 samples[:, at[0], at[1], at[2]] += values
-        except (OSError, ValueError, TypeError):
+        except (ValueError, TypeError, RuntimeError):  # InputError, of what HDF5 cannot read, is a ValueError
             raise InputError(f"slice {index} cannot be read: lines are damaged", where=str(self.path)) from None
         counts = np.maximum(self._counts(index, partitions), 1)
         samples /= counts[None, :, None, :].astype(np.float32)
