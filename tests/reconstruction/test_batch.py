@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -318,3 +319,11 @@ def test_what_an_unreadable_input_is_called_names_nobody(scans: Path, tmp_path: 
     with pytest.raises(InputError):
         reconstruct(None, [bad, *_files(scans)[:1]], tmp_path / "out", method="zero-filled")
     assert "MUELLER" not in (tmp_path / "out" / "manifest.json").read_text()
+
+
+def test_a_name_that_is_not_utf_8_is_reconstructed_and_resumed(scans: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.h5"))
+    shutil.copy(_files(scans)[0], path)
+    for skipped in (False, True):
+        (result,) = reconstruct(None, [path], tmp_path / "out", method="zero-filled")
+        assert result.skipped == skipped
