@@ -195,13 +195,14 @@ def test_ssdu_draws_at_the_noise_of_the_scan_and_is_judged_on_what_was_hidden(sc
     drawn = draw(batch, FurtherCorruption(RandomLines(4), (0.25, 0.8)), [stream(0, 5, i) for i in range(4)])
     judged = compared(drawn, batch, "ssdu")
     assert torch.equal(judged.sigma, batch.noise_std)
-    assert torch.equal(judged.further.weight, drawn.further.weight)
+    shown = judged.further.operator.mask
+    assert torch.equal(judged.further.weight, drawn.further.weight * ~shown)
 
     class Zero:
         def denoise(self, x_in: torch.Tensor, sigma: torch.Tensor, given: Masked) -> torch.Tensor:
             return torch.zeros_like(x_in)
 
-    A, shown = batch.operator(), judged.further.operator.mask
+    A = batch.operator()
     louder = torch.where(shown, 2 * batch.y, batch.y)
     losses = [ambient_loss(Zero(), y, A, judged.further, judged.sigma, batch.noise_std, judged.noise)
               for y in (batch.y, louder)]  # fmt: skip
