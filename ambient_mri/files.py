@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -75,6 +76,11 @@ def _runs(number: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def text_sha256(text: str) -> bytes:
+    """Hash of a text that may hold a file name, of which bytes need not be UTF-8: Python carries them as surrogates."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -67,13 +67,11 @@ def _placebo(state: Material, splits: int = 4) -> list[float]:
     state.progress(f"comparing hold-out patients with each other in measured space, {splits} times")
     for _ in range(splits):
         actors = set(rng.permutation(names)[: len(names) // 2].tolist())
-        halves = tuple(
-            only(hold, [row for row, patient in enumerate(hold.patients) if (patient in actors) == acts])
-            for acts in (True, False)
-        )
-        space = MeasuredSpace.of(*halves)
-        measured = (space.closest_images(halves[0], state.images), space.closest_images(halves[1], state.images))
-        scores = scoring.score_patients(measured, (halves[0], halves[1]), state.slices, state.options.seed)
+        acting = [patient in actors for patient in hold.patients]
+        halves = (only(hold, [row for row, acts in enumerate(acting) if acts]),
+                  only(hold, [row for row, acts in enumerate(acting) if not acts]))  # fmt: skip
+        measured = MeasuredSpace.of(*halves).closest_to_sides(halves, state.images)
+        scores = scoring.score_patients(measured, halves, state.slices, state.options.seed)
         p_values.append(scores.compared().p_value)
     return p_values
 

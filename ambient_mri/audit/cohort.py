@@ -14,6 +14,7 @@ from ambient_mri.corruption import FurtherLaw
 from ambient_mri.data.dataset import EvaluationScans, Scans, open_evaluation, open_scans
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
+from ambient_mri.files import text_sha256
 from ambient_mri.measurement import DATA_STD, Measurement, collate
 from ambient_mri.operators import Masked
 from ambient_mri.prior.steps import stream, white
@@ -189,4 +190,4 @@ def contents_sha256(sides: Sequence[Side]) -> str:
 
 def pseudonym(patient: str, salt: str) -> str:
     """`P-` and eight digits; the salt stays with whoever holds the scans."""
-    return "P-" + hashlib.sha256(f"{salt}\0{patient}".encode(errors="surrogateescape")).hexdigest()[:8]
+    return "P-" + text_sha256(f"{salt}\0{patient}").hex()[:8]

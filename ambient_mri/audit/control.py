@@ -55,7 +55,7 @@ def _detected(state: Material, space: MeasuredSpace, folder: Path) -> tuple[floa
     features = embedder.embed(state.network, state.see(images, 4))
     own = embedder.embed(state.network, copied.pictures)
     by_features = scoring.sides_by_features(own, state.features[1], features)
-    measured = space.closest_images(copied, images), space.closest_images(state.hold, images)
+    measured = space.closest_to_sides(sides, images)
     slices = common_count((*copied.patients, *state.hold.patients))
     p_values = [
         scoring.score_patients(closest, sides, slices, options.seed).compared().p_value

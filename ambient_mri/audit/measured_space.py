@@ -56,6 +56,13 @@ class MeasuredSpace:
         """
         return self._closest(side, images, len(side), 1, progress)
 
+    def closest_to_sides(
+        self, sides: tuple[Side, Side], images: Tensor, progress: Progress = lambda line: None
+    ) -> tuple[Closest, Closest]:
+        """`closest_images` of training and of hold-out."""
+        train, hold = sides
+        return self.closest_images(train, images, progress), self.closest_images(hold, images, progress)
+
     def closest_scans(self, side: Side, images: Tensor, progress: Progress = lambda line: None) -> Closest:
         """For each image the most similar scan of a side."""
         return self._closest(side, images, len(images), 0, progress)

@@ -46,10 +46,7 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     pairs = scoring.scan_pairs(found, train, hold, state.sides, options.seed)
     progress("T1 and T2 are done; comparing in measured space")
     space = MeasuredSpace.of(state.train, state.hold)
-    measured = (
-        space.closest_images(state.train, state.images, progress),
-        space.closest_images(state.hold, state.images, progress),
-    )
+    measured = space.closest_to_sides(state.sides, state.images, progress)
     t3 = scoring.score_patients(measured, state.sides, state.slices, options.seed)
     doses = planted_copies(state, space, (float(t1.hold.max()), float(t3.hold.max())))
     checks = checks_of(state, limits, doses)

@@ -9,7 +9,6 @@ evaluation only; no reader of the package looks there. `out/spec.yaml` describes
 from __future__ import annotations
 
 import filecmp
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +142,7 @@ def _write_volume(spec: DataSpec, acquisition: Acquisition, records: list[SliceR
             "acquisition": _sequence(spec),
             "acceleration": float(acquisition.pattern.acceleration),  # type: ignore[attr-defined] # seen to above
             "num_low_frequency": int(calibration.any(0).sum()),
-            "patient_id": hashlib.sha256(f"{spec.name}\0{first.patient}".encode(errors="surrogateescape")).hexdigest(),
+            "patient_id": files.text_sha256(f"{spec.name}\0{first.patient}").hex(),
             "noise_std": acquisition.noise_std,
             "simulated": True,
         },

@@ -7,7 +7,6 @@ independent streams of randomness, so that the same scan can be simulated with a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from torch import Generator, Tensor
 
 from ambient_mri.coils import absorb_phase, espirit_maps
 from ambient_mri.errors import InputError
+from ambient_mri.files import text_sha256
 from ambient_mri.measurement import DATA_STD, Measurement, energy_scale
 from ambient_mri.operators import Coils, Identity, Sense, keep
 from ambient_mri.patterns import Pattern
@@ -91,7 +91,7 @@ class FullSamples:
 
 def stream(scan_id: str, purpose: str, seed: int = 0) -> Generator:
     """The generator of one purpose of one scan; independent of every other one."""
-    digest = hashlib.sha256("\0".join((str(seed), purpose, scan_id)).encode(errors="surrogateescape")).digest()
+    digest = text_sha256("\0".join((str(seed), purpose, scan_id)))
     return Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 

@@ -179,7 +179,7 @@ def _file_hash(record: SliceRecord, spec: DataSpec) -> tuple[str, str]:
 
 
 def _rank(patient: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\0{patient}".encode(errors="surrogateescape")).digest()
+    return files.text_sha256(f"{seed}\0{patient}")
 
 
 def _count(share: int | float, patients: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,6 +22,7 @@ from ambient_mri.reconstruction import layout as layouts
 from ambient_mri.reconstruction import outputs
 from ambient_mri.reconstruction.cases import Case, find_cases
 from ambient_mri.reconstruction.cluster import connected, spread
+from ambient_mri.reconstruction.export.dicom import holds_series_only
 from ambient_mri.reconstruction.job import Asked, Job
 from ambient_mri.reconstruction.manifest import Entry, Failure, path_sha256
 from ambient_mri.reconstruction.methods import default_method
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ambient_mri.reconstruction.posterior import Sampling
 
 LOG = logging.getLogger(__name__)
-DERIVED = re.compile(r"IM\d+\.dcm")
 NAMED_BY_RESEARCHERS = (".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".nii", ".nii.gz", ".img")
 Outcomes = Iterator[tuple[Case, Entry | Failure]]
 
@@ -188,7 +187,7 @@ def _refuse_harm(job: Job, cases: Sequence[Case]) -> None:
             if target in inputs or any(one.startswith(target + os.sep) for one in inputs):
                 raise InputError("a result would take the place of a scan", where=str(path),
                                  remedy="Choose another --out")  # fmt: skip
-            if path.is_dir() and any(not DERIVED.fullmatch(one.name) for one in path.iterdir()):
+            if path.is_dir() and not holds_series_only(path):
                 raise InputError("a result would take the place of a folder that holds something else",
                                  where=str(path), remedy="Choose another --out")  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.kspace import ClosedVolume, KspaceVolume, SampledVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, open_nifti
 from ambient_mri.errors import InputError
-from ambient_mri.files import reason
+from ambient_mri.files import reason, text_sha256
 from ambient_mri.reconstruction.layout import SUFFIXES, flat
-from ambient_mri.reconstruction.manifest import content_sha256
+from ambient_mri.reconstruction.manifest import content_sha256, path_sha256
 
 LOG = logging.getLogger(__name__)
 
@@ -71,6 +70,11 @@ class Case:
         return self.path.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
     @property
+    def origin(self) -> str:
+        """What tells it from another input of the same name: where it lies; for DICOM the name, made of its UIDs."""
+        return self.volume.name if isinstance(self.volume, DicomVolume) else path_sha256(self.path)
+
+    @property
     def pixels(self) -> int:
         """Slices · rows · columns."""
         shape = self.volume.shape
@@ -87,7 +91,7 @@ class Case:
         if len(paths) == 1 and self.name == self.path.stem:
             return content_sha256(self.path)
         digests = sorted(content_sha256(path) for path in paths)
-        return hashlib.sha256("\0".join([self.name, *digests]).encode(errors="surrogateescape")).hexdigest()
+        return text_sha256("\0".join([self.name, *digests])).hex()
 
 
 def find_cases(inputs: Sequence[Path], mask: Path | None = None) -> tuple[list[Case], list[InputError]]:

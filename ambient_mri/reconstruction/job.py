@@ -28,7 +28,7 @@ from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.cases import Case
 from ambient_mri.reconstruction.cluster import local_device
 from ambient_mri.reconstruction.export.dicom import Derivation
-from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, path_sha256, settings_key
+from ambient_mri.reconstruction.manifest import Entry, Failure, Manifest, content_sha256, settings_key
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.reconstruction.products import Choices, Made, reconstructed_kspace, restored_images
 from ambient_mri.sampling.proper import knows
@@ -117,7 +117,7 @@ class Job:
         if case.name not in self.manifest.entries:
             return None
         content = case.sha256()
-        self.manifest.refuse_another(case.name, _origin(case), content)
+        self.manifest.refuse_another(case.name, case.origin, content)
         return self.manifest.done(case.name, self._key(content))
 
     def names(self, case: Case) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Job:
             layouts.describe_images(self.out, [name for name in names if name.endswith(".nii.gz")], facts)
         pictures = outputs.write_pictures(self.out, case.name, product)
         return {
-            "key": self._key(source_sha256), "input_sha256": _origin(case), **facts, "warnings": list(warnings),
+            "key": self._key(source_sha256), "input_sha256": case.origin, **facts, "warnings": list(warnings),
             "flags": list(flags), "quality": quality.facts(), "outputs": list(names), "slices": len(case.volume),
             "matrix": list(product.image.shape[1:]), "pictures": pictures,
             "seconds": round(time.perf_counter() - started, 3),
@@ -188,11 +188,6 @@ class Job:
             kspace: KspaceVolume = case.volume  # type: ignore[assignment] # by its domain
             return reconstructed_kspace(kspace, self._run, self.choices, advanced)
         return restored_images(case.volume, self._run, self.choices, self.missing)  # type: ignore[arg-type]
-
-
-def _origin(case: Case) -> str:
-    """What tells it from another input of the same name: where it lies; the name itself of DICOM, made of UIDs."""
-    return path_sha256(case.path) if case.label == case.path.name else case.name
 
 
 def _settings(method: str, choices: Choices, weights: str, sampling: Sampling | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ names are BIDS keep their entities; others get a subject made of a hash, never a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +61,7 @@ def bids(name: str, contrast: str = "") -> Place:
     if found and found["suffix"] in SUFFIXES_OF_BIDS:
         subject, session, rest, suffix = found["sub"], found["ses"], found["rest"], found["suffix"]
     else:
-        subject, session, rest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12], None, ""
+        subject, session, rest = files.text_sha256(name).hex()[:12], None, ""
         suffix = CONTRASTS.get(contrast.upper(), UNKNOWN)
     stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
     folder = f"sub-{subject}/" + (f"ses-{session}/" if session else "") + "anat/"

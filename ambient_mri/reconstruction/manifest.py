@@ -117,9 +117,8 @@ class Manifest:
 
 
 def path_sha256(path: Path) -> str:
-    """Hash of where a file lies, which may tell who is on it; names need not be UTF-8."""
-    where = os.path.realpath(path)  # unlike resolve(), not stopped by a loop
-    return hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:16]
+    """Hash of where a file lies, which may tell who is on it."""
+    return files.text_sha256(os.path.realpath(path)).hex()[:16]  # unlike resolve(), not stopped by a loop
 
 
 def content_sha256(path: Path) -> str:

@@ -27,6 +27,12 @@ def _same(one: Measurement, other: Measurement) -> bool:
     return one.scan_ids == other.scan_ids and all(torch.equal(a, b) for a, b in tensors if a is not None)
 
 
+def _masked_files(folder, write_fastmri, law):
+    """Eight scans of the fixture's size that bring masks of a law."""
+    for i in range(8):
+        write_fastmri(folder / f"scan{i}.h5", i, mask=law.draw((64, 64), torch.Generator().manual_seed(i))[0].numpy())
+
+
 @pytest.fixture
 def cohort(tmp_path, write_fastmri, fastmri_spec):
     """Four fully sampled files of four patients, and the spec over them."""
@@ -206,10 +212,7 @@ def test_truth_of_fully_sampled_files(cohort):
 
 
 def test_files_with_masks_have_no_truth_and_may_give_the_law(tmp_path, write_fastmri, fastmri_spec):
-    law = RandomLines(4, 0.125)
-    for i in range(8):
-        mask = law.draw((64, 64), torch.Generator().manual_seed(i))[0].numpy()
-        write_fastmri(tmp_path / "files" / f"scan{i}.h5", i, mask=mask)
+    _masked_files(tmp_path / "files", write_fastmri, RandomLines(4, 0.125))
     spec = load_spec(str(fastmri_spec(acquisition={"pattern": {"kind": "from_files"}})))
     scans = open_scans(spec, "train")
     with h5py.File(tmp_path / "files" / f"{scans.ids[0].split('/')[0]}.h5") as file:
@@ -289,10 +292,7 @@ def test_d_knows_the_padding_of_each_file(tmp_path, write_fastmri, fastmri_spec)
 
 
 def test_equally_spaced_masks_of_files_are_no_frequencies(tmp_path, write_fastmri, fastmri_spec):
-    law = EquispacedLines(3, 0.125)
-    for i in range(8):
-        mask = law.draw((64, 64), torch.Generator().manual_seed(i))[0].numpy()
-        write_fastmri(tmp_path / "files" / f"scan{i}.h5", i, mask=mask)
+    _masked_files(tmp_path / "files", write_fastmri, EquispacedLines(3, 0.125))
     spec = load_spec(str(fastmri_spec(acquisition={"pattern": {"kind": "from_files"}})))
     with pytest.raises(InputError, match="equally spaced") as caught:
         open_scans(spec, "train")[0]

@@ -7,6 +7,7 @@ Identity is the source's: to share images, anonymize them with a tool that imple
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -161,6 +162,11 @@ def value_of_one_step(image: npt.NDArray[np.float32]) -> float:
     if largest <= LARGEST and bool((image == np.round(image)).all()):
         return 1.0
     return largest / LARGEST
+
+
+def holds_series_only(folder: Path) -> bool:
+    """Whether a folder has nothing but what `write_mr_series` calls its images, so that no more is lost with it."""
+    return all(re.fullmatch(r"IM\d{4,}\.dcm", one.name) for one in folder.iterdir())
 
 
 @contextmanager
