@@ -33,8 +33,8 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc)
 test: $(VENV)/.installed  ## everything but the trainings of minutes
 	$(PYTEST)
 
-slow: $(VENV)/.installed
-	$(PYTEST) -m slow
+slow: $(VENV)/.installed  ## trainings of minutes, processes that are killed: one process more than cores, since many wait
+	$(PYTEST) --numprocesses $$(( $(shell nproc) + 1 )) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -83,6 +83,7 @@ def run_page(path: Path) -> None:
 )
 def test_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)  # cut short as well
     if path.name != "quickstart.md":  # the quick start trains its own; other pages take up from there
         (tmp_path / "runs" / "demo").mkdir(parents=True)
         (tmp_path / "runs" / "demo" / "bundle").symlink_to(tiny_bundle)

@@ -80,7 +80,10 @@ def test_what_is_finished_is_not_repeated(tmp_path: Path) -> None:
 def test_natural_images(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)  # coarse: DPS has 100 evaluations
+    def untuned(score: Callable[[float], float], start: float) -> tuple[float, list[tuple[float, float]]]:
+        return start, [(start, score(start))]
+
+    monkeypatch.setattr("ambient_mri.evaluation.evaluate.tune", untuned)  # DPS has 100 evaluations
     run, out = _pipeline("natural_images"), tmp_path / "out"
     words = [str(digits), "--image-size", "8", "--steps", "2", "--preset", "tiny", "--limit", "2", "--rates", "2.5"]
     words += ["--tuning-slices", "2", "--out", str(out)]
