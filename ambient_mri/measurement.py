@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.errors import InputError
+from ambient_mri.fourier import filtered, natural_order
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense, keep
 
 DATA_STD = 0.5
@@ -125,6 +126,18 @@ class Measurement:
     def adjoint(self) -> Tensor:
         """Zero-filled image Aᴴy, `(b, 1, y, x)`."""
         return self.operator().adjoint(self.y)
+
+    def band_limited(self, images: Tensor) -> Tensor:
+        """Images `(b, k, y, x)` in the resolution of the scanner: without lines farther out than all of its own.
+
+        What a model puts there is a guess that no measurement and, of scans padded alike, no training ever touched.
+        Of a partial Fourier acquisition both sides stay: the lines of one say much of the other.
+        """
+        if self.acquired is None:
+            return images
+        distance = (torch.arange(self.acquired.shape[-1], device=images.device) - self.acquired.shape[-1] // 2).abs()
+        reach = (distance * self.acquired).amax(-1, keepdim=True)
+        return filtered(images, natural_order(distance <= reach))
 
     def without_unmeasured(self) -> Measurement:
         """The same with exact zeros wherever nothing was measured."""

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
+from ambient_mri.fourier import fft2c
 from ambient_mri.measurement import DATA_STD, Measurement, collate, energy_scale
 from ambient_mri.operators import Fourier, Identity, Sense
 from ambient_mri.patterns import GaussianLines, Pattern, Pixels, RandomLines, RandomPoints
@@ -108,6 +109,25 @@ def test_zero_filled_image_and_encoding() -> None:
     assert m.adjoint().shape == (2, 1, *SHAPE)
     assert m.image_shape == SHAPE
     assert not torch.view_as_real(poisoned.without_unmeasured().y).isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "size"), [(4, 11, 16), (5, 12, 16), (0, 10, 16), (3, 12, 16), (4, 10, 15), (0, 9, 15)]
+)
+def test_images_keep_the_resolution_of_the_scanner(first: int, last: int, size: int) -> None:
+    """Lines as far out as the farthest acquired one stay, on both sides; the others go; twice is as once."""
+    line = torch.arange(size)
+    acquired = ((line >= first) & (line <= last))[None, None, None].expand(2, 1, 1, size)
+    m = replace(_measurement(), acquired=acquired, y=torch.zeros(2, 3, 6, size, dtype=torch.complex64),
+                mask=torch.ones(2, 1, 1, size, dtype=torch.bool))  # fmt: skip
+    images = torch.randn(2, 3, 6, size, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    limited = m.band_limited(images)
+    reach = max(size // 2 - first, last - size // 2)
+    stays = (line - size // 2).abs() <= reach
+    expected = fft2c(images) * stays
+    assert torch.allclose(fft2c(limited), expected, atol=1e-5)
+    assert torch.allclose(m.band_limited(limited), limited, atol=1e-5)
+    assert replace(m, acquired=None).band_limited(images) is images
 
 
 def test_masks_must_fit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,8 @@ def load(path: Path | str | None, device: str, domain: str | None = None) -> Bun
 def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None = None) -> Reconstruct:
     """The method as a function; `bundle` is needed where a network is, `sampling` where samples are drawn.
 
+    Images are in the resolution of the scanner (`Measurement.band_limited`).
+
     Raises
     ------
     InputError
@@ -136,21 +139,23 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
     if method not in every:
         raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(every)}")
     if not needs_network(method):
-        return lambda measurement, strength: _classical(method, measurement.to("cpu"), strength).to(
-            measurement.y.device
-        )
+        return _band_limited(partial(_classical, method))
     if bundle is None:
         raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
     match method:
         case "one-step":
-            return _one_step(bundle)
+            return _band_limited(_one_step(bundle))
         case "one-step-tv":
-            return _one_step_tv(bundle)
+            return _band_limited(_one_step_tv(bundle))
         case "plug-and-play":
-            return _plug_and_play(bundle)
+            return _band_limited(_plug_and_play(bundle))
     from ambient_mri.reconstruction.posterior import Posterior, Sampling
 
     return Posterior(method, bundle, sampling or Sampling())
+
+
+def _band_limited(run: Reconstruct) -> Reconstruct:
+    return lambda measurement, strength: measurement.band_limited(run(measurement, strength))
 
 
 def _one_step(bundle: Bundle) -> Reconstruct:
@@ -202,17 +207,21 @@ def _one_step_tv(bundle: Bundle) -> Reconstruct:
 
 
 def _classical(method: str, measurement: Measurement, strength: float | None) -> Tensor:
+    """On the CPU, wherever the measurement is."""
     strength = default_strength(method, measurement) if strength is None else strength
+    measured = measurement.to("cpu")
     match method:
         case "cg-sense":
-            return classical.cg_sense(measurement, strength)
+            image = classical.cg_sense(measured, strength)
         case "l1-wavelet":
-            return classical.l1_wavelet(measurement, strength)
+            image = classical.l1_wavelet(measured, strength)
         case "tv":
-            return classical.total_variation(measurement, strength)
+            image = classical.total_variation(measured, strength)
         case "biharmonic":
-            return classical.biharmonic(measurement)
-    return classical.zero_filled(measurement)
+            image = classical.biharmonic(measured)
+        case _:
+            image = classical.zero_filled(measured)
+    return image.to(measurement.y.device)
 
 
 def default_strength(method: str, measurement: Measurement) -> float:

@@ -138,7 +138,8 @@ class Posterior:
                 self.draw(one, strength)
 
             self.nfe = affordable(seconds, attempt) + self.kind.before
-        return self.sample(Observation.of(measurement), measurement.scan_ids, strength)
+        samples = self.sample(Observation.of(measurement), measurement.scan_ids, strength).samples
+        return Ensemble(measurement.band_limited(samples))
 
     def sample(self, observed: Observation, scan_ids: Sequence[str], strength: float | None = None) -> Ensemble:
         """The samples of whatever was observed: slices, or a volume, through any operator."""

@@ -13,6 +13,7 @@ from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.evaluation.evaluate import evaluate
+from ambient_mri.fourier import fft2c
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.reconstruction import methods
@@ -81,6 +82,19 @@ def test_every_method_draws(method: str, ambient: Bundle, proper: Bundle, scan: 
     assert methods.evaluations(method, run) == 8
     assert torch.allclose(run(scan, None), image)
     assert methods.needs_network(method)
+
+
+@pytest.mark.parametrize("method", [name for name in methods.METHODS if methods.applies(name, "kspace")]
+                         + [*methods.ITERATED, *methods.POSTERIOR])  # fmt: skip
+def test_padding_stays_empty(method: str, ambient: Bundle, proper: Bundle, scan: Measurement) -> None:
+    """Lines that no scan of this kind ever measured: whatever a method puts there, images do not hold it."""
+    acquired = ((torch.arange(64) - 32).abs() <= 20)[None, None, None]
+    padded = replace(scan, mask=scan.mask & acquired, acquired=acquired)
+    bundle = proper if method in KINDS and not KINDS[method].ambient else ambient
+    run = methods.reconstruction(method, bundle, Sampling(samples=2, nfe=3) if method in KINDS else None)
+    images = run.draw(padded, None).samples if isinstance(run, Posterior) else run(padded, None)
+    beyond, everything = (fft2c(images).mul(part).abs().square().sum() for part in (~acquired, 1))
+    assert float(beyond / everything) < 1e-10
 
 
 def test_a_time_budget_settles_at_the_first_batch(ambient: Bundle, scan: Measurement) -> None:
