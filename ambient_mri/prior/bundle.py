@@ -32,6 +32,7 @@ from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.monitor import Summary
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.shipped import located
 
 WEIGHTS, CARD = "models/model.safetensors", "configs/card.json"
 
@@ -50,14 +51,14 @@ class Bundle:
 
 
 def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
-    """Read a bundle that `ambient-mri train` wrote.
+    """Read a bundle that `ambient-mri train` wrote, or a model of the package by its name.
 
     Raises
     ------
     InputError
         If it is not one, or is damaged.
     """
-    path = Path(path)
+    path = located(str(path))
     card = load_card(path)
     if card.method == ADVERSARIAL:
         raise InputError("an AmbientGAN draws images, but neither denoises nor reconstructs", where=str(path),

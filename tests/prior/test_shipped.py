@@ -48,6 +48,7 @@ def test_names_stand_where_bundles_do(folder: Path, tiny_bundle: Path, capsys: p
     assert shipped.located(str(tiny_bundle)) == tiny_bundle
     assert shipped.called(folder / "brain") == "brain"
     assert shipped.called(tiny_bundle) == str(tiny_bundle)
+    assert load_bundle("brain").path == folder / "brain"
     assert main(["models", "list"]) == 0
     assert "brain  Synthetic multi-coil brains" in capsys.readouterr().out
     assert main(["models", "show", "brain"]) == 0
