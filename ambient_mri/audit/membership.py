@@ -6,7 +6,7 @@ to it, and the rest must be predicted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +129,7 @@ def auc(lower: Array, upper: Array) -> float:
 @torch.no_grad()
 def withheld_errors(
     prior: Prior, scans: Iterable[Measurement], law: FurtherLaw, whitening: Whitening, levels: Sequence[float],
-    *, seed: int, draws: int = 1, progress: Callable[[], None] = lambda: None,
+    *, seed: int, draws: int = 1,
 ) -> Array:  # fmt: skip
     """log e(σ) of every slice, `(slices, levels)`.
 
@@ -167,5 +167,4 @@ def withheld_errors(
                 total[:, j] += error.double().clamp_min(1e-30).log().cpu() / draws
         rows.append(total)
         first += len(batch)
-        progress()
     return np.asarray(torch.cat(rows).numpy(), np.float64)

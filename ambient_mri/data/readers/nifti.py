@@ -82,12 +82,6 @@ def read_slice(path: Path, index: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.array(plane, order="C")), torch.from_numpy(affine)
 
 
-def middle(path: Path) -> int:
-    """Number of the middle axial slice."""
-    image = _load(path)
-    return int(image.shape[_axes(image)[0]]) // 2
-
-
 def slice_count(path: Path) -> int:
     """How many axial slices a volume has."""
     image = _load(path)
