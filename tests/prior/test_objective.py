@@ -18,11 +18,11 @@ from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines
 from ambient_mri.prior.feed import compared
-from ambient_mri.prior.monitor import summarise
 from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import draw, stream, white
+from ambient_mri.prior.validation import summarise
 from ambient_mri.solvers import Resolvent, conjugate_gradients
 
 
