@@ -20,6 +20,7 @@ from ambient_mri.data.readers.images import padding
 from ambient_mri.errors import InputError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""NIfTI's axes point right, anterior, superior; DICOM's left, posterior, superior."""
 
 
 def list_slices(
