@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
+from ambient_mri.fourier import central
 from ambient_mri.patterns.law import Shape, require
 from ambient_mri.patterns.thinning import choose, given_counts, thin_uniformly
 
@@ -16,8 +17,7 @@ from ambient_mri.patterns.thinning import choose, given_counts, thin_uniformly
 def around_centre(size: int, count: int) -> Tensor:
     """`count` indices around the centre size//2, bool `(size,)`."""
     inside = torch.zeros(size, dtype=torch.bool)
-    low = size // 2 - count // 2
-    inside[low : low + count] = True
+    inside[central(size, count)] = True
     return inside
 
 
