@@ -60,11 +60,10 @@ class Membership:
     units: int
 
 
-def by_patient(log_errors: Array, patients: Sequence[str]) -> Array:
-    """Mean log error of every patient, `(patients, levels)`, in the order of their first slice."""
-    names = list(dict.fromkeys(patients))
-    who = np.asarray(patients)
-    return np.stack([log_errors[who == name].mean(0) for name in names])
+def by_patient(rows: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
+    """Mean row of every patient, in the order of their first slice; of log errors `(slices, levels)`, or features."""
+    names, who = list(dict.fromkeys(patients)), np.asarray(patients)
+    return np.stack([rows[who == name].mean(0) for name in names]).astype(np.float64)
 
 
 def less_difficulty(log_errors: Array, reference: Array) -> Array:
