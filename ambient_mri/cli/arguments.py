@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -152,6 +152,25 @@ def device(name: str) -> str:
             remedy="Choose cpu; `ambient-mri doctor` lists what is there",
         ) from problem
     return name
+
+
+NUMBERS: dict[str, Callable[[str], float]] = {
+    "minutes": positive,
+    "noise": noise_level,
+    "missing": number,
+    "seed": seed,
+}
+COUNTS = ("batch-size", "image-size", "lap-steps", "laps", "limit", "nfe", "number", "patients", "samples", "steps",
+          "tuning-slices")  # fmt: skip
+
+
+def options(
+    parser: argparse.ArgumentParser, defaults: Mapping[str, object], about: str = "default: %(default)s"
+) -> None:
+    """Options of a pipeline by their names: numbers are held to what the commands take, anything else is text."""
+    types = NUMBERS | dict.fromkeys(COUNTS, count)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=types.get(name, str), default=default, help=about)
 
 
 def samples(parser: argparse.ArgumentParser) -> None:
