@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ambient_mri import files
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,18 +106,18 @@ def accelerations(text: str) -> tuple[float, ...]:
 
 
 def method_names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    for name in names:
-        if name not in EVERY_METHOD:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVERY_METHOD)}")
-    return names
+    return _names(text, EVERY_METHOD, "not a method")
 
 
 def format_names(text: str) -> tuple[str, ...]:
+    return _names(text, FORMATS, "no format")
+
+
+def _names(text: str, known: Sequence[str], otherwise: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no format; choose among {', '.join(FORMATS)}")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is {otherwise}; choose among {', '.join(known)}")
     return names
 
 
@@ -203,6 +204,19 @@ def common(parser: argparse.ArgumentParser) -> None:
 
 def as_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of text")
+
+
+def figures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+
+
+def write_figures(arguments: argparse.Namespace, document: str, page: Callable[[], str]) -> None:
+    """The files that `figures` asks for; their paths go to standard output."""
+    if arguments.json is not None:
+        print(files.write(arguments.json, document))
+    if arguments.html is not None:
+        print(files.write(arguments.html, page()))
 
 
 def print_json(value: object) -> None:
