@@ -45,6 +45,8 @@ class Choices:
 
     Parameters
     ----------
+    strength
+        Of the method; None: its own default.
     card
         Of the model; None for classical methods.
     calibration
@@ -53,13 +55,13 @@ class Choices:
         Bytes that the process may hold; None: usual sizes of batches.
     """
 
+    method: str
     device: str
     strength: float | None
     formats: tuple[str, ...]
-    card: Card | None
-    calibration: Calibration | None = None
     max_memory: int | None = None
-    method: str = "one-step"
+    card: Card | None = None
+    calibration: Calibration | None = None
 
     @property
     def network(self) -> Architecture | None:
