@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.fourier import central
-from ambient_mri.patterns.law import Shape, require
+from ambient_mri.patterns.law import Shape, grid, require
 from ambient_mri.patterns.thinning import choose, given_counts, thin_uniformly
 
 
@@ -59,7 +59,7 @@ class Cartesian:
         return thin_uniformly(measured, self._calibration_of(measured), keep, rng)
 
     def _calibration_of(self, mask: Tensor) -> Tensor:
-        return self.calibration((int(mask.shape[-2]), int(mask.shape[-1])))
+        return self.calibration(grid(mask))
 
 
 class Exchangeable(Cartesian):
