@@ -35,7 +35,7 @@ class Pattern(Protocol):
         """
 
 
-def grid(mask: Tensor) -> Shape:
+def shape_of(mask: Tensor) -> Shape:
     """(y, x) of a mask."""
     return int(mask.shape[-2]), int(mask.shape[-1])
 
@@ -50,7 +50,7 @@ def units(pattern: Pattern, mask: Tensor) -> Tensor:
     InputError
         If lines were measured in part: the mask is of another law.
     """
-    if mask.shape == pattern.calibration(grid(mask)).shape:
+    if mask.shape == pattern.calibration(shape_of(mask)).shape:
         return mask
     if not bool((mask == mask[:1]).all()):
         raise InputError(
@@ -77,7 +77,7 @@ class FullySampled:
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         """Ã as if A had been drawn from `law`: the same inputs as an undersampled training sees."""
-        return self.law.thin(self.law.draw(grid(measured), rng) & measured, keep, rng)
+        return self.law.thin(self.law.draw(shape_of(measured), rng) & measured, keep, rng)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         return torch.ones_like(shown, dtype=torch.float32)
