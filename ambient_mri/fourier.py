@@ -57,6 +57,12 @@ def ifft1c(kspace: Tensor) -> Tensor:
     return _centred(torch.fft.ifftn, kspace, (-1,))
 
 
+def central(n: int, kept: int) -> slice:
+    """The `kept` indices of an axis of length n whose centre kept//2 is the centre n//2."""
+    first = n // 2 - kept // 2
+    return slice(first, first + kept)
+
+
 def natural_order(weight: Tensor) -> Tensor:
     """A weight on centred k-space as `filtered` wants it, real; axes of length 1 stand for all of k-space."""
     shifted: Tensor = torch.fft.ifftshift(weight, dim=[d for d in (-2, -1) if weight.shape[d] > 1])

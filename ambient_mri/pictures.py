@@ -18,10 +18,15 @@ ENLARGED_TO = 128
 Picture = npt.NDArray[np.uint8]
 
 
-def grey(magnitude: npt.NDArray[np.float32]) -> Picture:
-    """Any shape: black at 0, white at the 99.5 % quantile."""
-    white = max(float(np.quantile(magnitude, WHITE_QUANTILE)), 1e-30)
-    shown: Picture = (255 * np.clip(magnitude / white, 0, 1)).round().astype(np.uint8)
+def white(magnitude: npt.NDArray[np.floating]) -> float:
+    """The value that is shown white: the 99.5 % quantile."""
+    return max(float(np.quantile(magnitude, WHITE_QUANTILE)), 1e-30)
+
+
+def grey(magnitude: npt.NDArray[np.floating], peak: float | None = None) -> Picture:
+    """Any shape: black at 0, white at `peak` and beyond; None: at `white`."""
+    top = white(magnitude) if peak is None else max(peak, 1e-30)
+    shown: Picture = (255 * np.clip(np.nan_to_num(magnitude) / top, 0, 1)).round().astype(np.uint8)
     return shown
 
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri import files
+from ambient_mri.cli.arguments import options
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.evaluate import evaluate
@@ -59,12 +60,11 @@ def compare(given: argparse.Namespace) -> Evaluation:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
+    limits = dict.fromkeys(("minutes", "steps", "limit", "tuning-slices"))
+    options(parser, limits, "as of `ambient-mri train` and `ambient-mri evaluate`")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    usual = {"data": "brain_bids", "clean": "brain_bids_clean", "preset": "small", "device": "cpu", "seed": 0}
-    for option, default in usual.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default)
+    data = {"data": "brain_bids", "clean": "brain_bids_clean"}
+    options(parser, data | {"preset": "small", "device": "cpu", "seed": 0})
     given = parser.parse_args(arguments)
     given.command = shlex.join(["python", "pipelines/corrupted_vs_clean.py", *(arguments or sys.argv[1:])])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.audit.halves import Halves, HalvesOptions, audit_halves
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import options, say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
@@ -35,20 +35,17 @@ def compare(given: argparse.Namespace) -> Halves:
         bundles.append(train(TrainOptions(
             specs[-1], given.out / half, given.minutes, given.steps, given.preset, given.seed, device=given.device,
         )))  # fmt: skip
-    options = HalvesOptions((bundles[0], bundles[1]), (specs[0], specs[1]), given.out / "work", given.level, given.seed,
+    asked = HalvesOptions((bundles[0], bundles[1]), (specs[0], specs[1]), given.out / "work", given.level, given.seed,
                             given.device)  # fmt: skip
-    return audit_halves(options, say)
+    return audit_halves(asked, say)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--patients", type=int, help="only so many training patients, in both halves together")
-    for option, kind in {"minutes": float, "steps": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="of each training, as of `ambient-mri train`")
-    usual = {"data": "brain_bids", "preset": "small", "level": "standard", "device": "cpu", "seed": 0}
-    for option, default in usual.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default, help="default: %(default)s")
+    options(parser, {"patients": None}, "only so many training patients, in both halves together")
+    options(parser, {"minutes": None, "steps": None}, "of each training, as of `ambient-mri train`")
+    options(parser, {"data": "brain_bids", "preset": "small", "level": "standard", "device": "cpu", "seed": 0})
     given = parser.parse_args(arguments)
 
     def work() -> int:

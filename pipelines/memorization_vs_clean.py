@@ -17,7 +17,7 @@ from ambient_mri import files
 from ambient_mri.audit.material import subject_sha256
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.run import AuditOptions, audit
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import options, say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.derived import derive
 from ambient_mri.data.spec import load_spec
@@ -35,11 +35,11 @@ def small(data: str, patients: int, path: Path) -> str:
 def audited(name: str, bundle: Path, data: str, given: argparse.Namespace) -> AuditResult:
     """The audit of one of the two, by the images behind the simulation, so that both are seen alike."""
     out = given.out / f"audit_{name}"
-    options = AuditOptions(bundle, data, out, level=given.level, scans="images", seed=given.seed, device=given.device)
+    asked = AuditOptions(bundle, data, out, level=given.level, scans="images", seed=given.seed, device=given.device)
     kept = AuditResult.from_json(path.read_text("utf-8"), str(path)) if (path := out / "audit.json").exists() else None
-    if kept and (kept.command, kept.subject.sha256) == (options.command(), subject_sha256(options)):
+    if kept and (kept.command, kept.subject.sha256) == (asked.command(), subject_sha256(asked)):
         return kept
-    result, annex = audit(options, say)
+    result, annex = audit(asked, say)
     write_audit(out, result, annex)  # audit.json comes last
     return result
 
@@ -49,9 +49,9 @@ def compare(given: argparse.Namespace) -> list[AuditResult]:
     results, specs = [], {}
     for name, data, method in (("corrupted", given.data, "ambient"), ("clean", given.clean, "naive")):
         specs[name] = small(data, given.patients, given.out / f"{name}.yaml")
-        options = TrainOptions(specs[name], given.out / name, given.minutes, given.steps, given.preset, given.seed,
-                               init=given.init, device=given.device, method=method)  # fmt: skip
-        results.append(audited(name, train(options, preview), specs["corrupted"], given))
+        training = TrainOptions(specs[name], given.out / name, given.minutes, given.steps, given.preset, given.seed,
+                                init=given.init, device=given.device, method=method)  # fmt: skip
+        results.append(audited(name, train(training, preview), specs["corrupted"], given))
     return results
 
 
@@ -67,11 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=located, help="bundle that both trainings start from")
-    for option, kind in {"minutes": float, "steps": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="of each training, as of `ambient-mri train`")
-    usual = {"preset": "small", "level": "standard", "device": "cpu", "patients": 300, "seed": 0}
-    for option, default in (usual | {"data": "brain_bids", "clean": "brain_bids_clean"}).items():
-        parser.add_argument(f"--{option}", type=type(default), default=default)
+    options(parser, {"minutes": None, "steps": None}, "of each training, as of `ambient-mri train`")
+    options(parser, {"preset": "small", "level": "standard", "device": "cpu", "patients": 300, "seed": 0})
+    options(parser, {"data": "brain_bids", "clean": "brain_bids_clean"})
     given = parser.parse_args(arguments)
     return run_program(lambda: report(given), "memorization_vs_clean")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from ambient_mri import files
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import options, say
 from ambient_mri.cli.program import run_program
 from ambient_mri.evaluation.comparison import restoration_table
 from ambient_mri.prior.training import TrainOptions
@@ -43,11 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--patient", choices=("file", "folder"), default="file", help="what is split as a whole")
     parser.add_argument("--rates", type=float, nargs="+", help="R = 1/(1 - p); default: those of the papers")
-    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
-    usual = {"preset": "small", "device": "cpu", "seed": 0, "image-size": 32, "missing": 0.6, "noise": 0.0}
-    for option, default in usual.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default)
+    limits = dict.fromkeys(("minutes", "steps", "limit", "tuning-slices"))
+    options(parser, limits, "as of `ambient-mri train` and `ambient-mri evaluate`")
+    options(parser, {"preset": "small", "device": "cpu", "seed": 0, "image-size": 32, "missing": 0.6, "noise": 0.0})
     given = parser.parse_args(arguments)
     title = given.images.name
     command = shlex.join(["python", "pipelines/natural_images.py", *(arguments or sys.argv[1:])])

@@ -19,7 +19,7 @@ from typing import Any
 from ambient_mri import files
 from ambient_mri.cli.arguments import missing_value
 from ambient_mri.cli.program import run_program
-from ambient_mri.data.readers.content import KSPACE, kind
+from ambient_mri.data.readers.content import raw_data
 from ambient_mri.data.readers.magnitude import Missing
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.pacs.address import open_archive
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--study-date", help="of series to pull, e.g. yesterday")
     parser.add_argument("--series-description", default="", help="of series to pull, with wildcards")
     parser.add_argument("--missing", type=missing_value, help="value of missing pixels of images, or padding")
-    parser.add_argument("--raw", type=lambda text: sorted(Path(text).rglob("*")), default=[], help="folder of raw data")
+    parser.add_argument("--raw", type=Path, help="folder of raw data")
     parser.add_argument("--bundle", type=located)
     parser.add_argument("--method", help="default: one-step, or mmps of a refined model")
     parser.add_argument("--device", default="auto")
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         failures: list[str] = []
         source, target = (open_archive(address, calling_ae=given.ae_title)  # told of a bad one before a night's work
                           for address in (given.server, given.push_to or given.server))  # fmt: skip
-        inputs = [path for path in given.raw if path.suffix != ".hdr" and kind(path) in KSPACE]  # BART's pairs once
+        inputs = raw_data(given.raw) if given.raw else []
         pulled = attempted(lambda: [pull(
             source, Query(dates(given.study_date), series_description=given.series_description),
             given.work / "pulled", progress=print)], failures) if given.study_date else []  # fmt: skip

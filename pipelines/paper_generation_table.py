@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ambient_mri import files
+from ambient_mri.cli.arguments import options
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.generation.compare import compare
@@ -35,12 +36,12 @@ from ambient_mri.report.generation import Section, generation_json, generation_m
 
 def models(case: Corrupted, given: argparse.Namespace, out: Path) -> dict[str, Path]:
     """The bundles of one corruption, trained where they are not there yet."""
-    options = TrainOptions(str(case.spec), out, steps=given.steps + given.laps * given.lap_steps, preset=given.preset,
-                           seed=given.seed, device=given.device)  # fmt: skip
-    rivals = {name: train(replace(options, out=out / name, method=name)) for name in ("naive", "ambientgan")}
+    training = TrainOptions(str(case.spec), out, steps=given.steps + given.laps * given.lap_steps, preset=given.preset,
+                            seed=given.seed, device=given.device)  # fmt: skip
+    rivals = {name: train(replace(training, out=out / name, method=name)) for name in ("naive", "ambientgan")}
     if case.whole:
         return rivals
-    ambient = train(replace(options, out=out / "ambient", steps=given.steps))
+    ambient = train(replace(training, out=out / "ambient", steps=given.steps))
     laps = RefineOptions(ambient, str(case.spec), out / "refined", laps=given.laps, steps=given.lap_steps,
                          nfe=given.nfe, seed=given.seed, device=given.device)  # fmt: skip
     return {"ambient": ambient, "refined": refine(laps, posterior(laps.samples, laps.nfe)), **rivals}
@@ -59,10 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/generation"), help="default: %(default)s")
     parser.add_argument("--missing", type=float, nargs="*", default=[0, 0.2, 0.4, 0.6, 0.8, 0.9], metavar="P")
     parser.add_argument("--acceleration", type=float, nargs="*", default=[4.0], metavar="R")
-    parser.add_argument("--nfe", type=int, help="network evaluations of a posterior sample, as of `ambient-mri refine`")
-    counts = {"steps": 20000, "laps": 4, "lap-steps": 5000, "number": 512, "seed": 0}
-    for option, default in {"data": "brain_bids", "preset": "small", "device": "cpu", **counts}.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default, help="default: %(default)s")
+    options(parser, {"nfe": None}, "network evaluations of a posterior sample, as of `ambient-mri refine`")
+    options(parser, {"steps": 20000, "laps": 4, "lap-steps": 5000, "number": 512, "seed": 0})
+    options(parser, {"data": "brain_bids", "preset": "small", "device": "cpu"})
     given = parser.parse_args(arguments)
     given.command = shlex.join(["python", "pipelines/paper_generation_table.py", *(arguments or sys.argv[1:])])
 

@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import options, say
 from ambient_mri.cli.program import run_program
 from ambient_mri.evaluation.comparison import restoration_table
 from ambient_mri.prior.training import TrainOptions
@@ -31,10 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", nargs="+", default=DATA, metavar="SPEC")
     parser.add_argument("--rates", type=float, nargs="+", help="R = 1/(1 - p) of pixels; default: those of the papers")
-    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
-    for option, default in {"preset": "small", "device": "cpu", "seed": 0}.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default)
+    limits = dict.fromkeys(("minutes", "steps", "limit", "tuning-slices"))
+    options(parser, limits, "as of `ambient-mri train` and `ambient-mri evaluate`")
+    options(parser, {"preset": "small", "device": "cpu", "seed": 0})
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "pipelines/paper_restoration_table.py", *(arguments or sys.argv[1:])])
 

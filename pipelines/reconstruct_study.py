@@ -16,18 +16,12 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.cli.program import run_program
-from ambient_mri.data.readers.content import KSPACE, kind
+from ambient_mri.data.readers.content import raw_data
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction.batch import reconstruct
 from ambient_mri.reconstruction.cases import find_cases
 from ambient_mri.report import write_gallery
-
-
-def raw_data(study: Path) -> list[Path]:
-    """Files of k-space; of BART's pairs the half with the samples."""
-    found = [path for path in sorted(study.rglob("*")) if path.is_file() and path.suffix != ".hdr"]
-    return [path for path in found if kind(path) in KSPACE]
 
 
 def main(arguments: list[str] | None = None) -> int:

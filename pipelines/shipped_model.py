@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ambient_mri import files
 from ambient_mri.audit.run import AuditOptions, audit
-from ambient_mri.cli.arguments import say
+from ambient_mri.cli.arguments import options, say
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.evaluate import evaluate
@@ -30,9 +30,9 @@ from ambient_mri.sampling.preview import preview
 def make(given: argparse.Namespace) -> int:
     """Train, audit, evaluate, and put the model into the package."""
     spec = load_spec(given.data)
-    options = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed,
-                           given.batch_size, init=given.init, device=given.device)  # fmt: skip
-    bundle = given.bundle or train(options, preview)
+    training = TrainOptions(given.data, given.out, given.minutes, given.steps, given.preset, given.seed,
+                            given.batch_size, init=given.init, device=given.device)  # fmt: skip
+    bundle = given.bundle or train(training, preview)
     out = given.out / "audit"
     asked = AuditOptions(bundle=bundle, data=given.data, out=out, level=given.level, device=given.device)
     found, annex = audit(asked, say)
@@ -52,14 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    for option, kind in {"minutes": float, "steps": int, "limit": int, "tuning-slices": int, "nfe": int}.items():
-        parser.add_argument(f"--{option}", type=kind, help="as of `ambient-mri train` and `ambient-mri evaluate`")
+    limits = dict.fromkeys(("minutes", "steps", "limit", "tuning-slices", "nfe"))
+    options(parser, limits, "as of `ambient-mri train` and `ambient-mri evaluate`")
     parser.add_argument("--init", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--bundle", type=Path, help="trained elsewhere")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    usual = {"preset": "small", "level": "standard", "device": "cpu", "seed": 0, "batch-size": 8, "samples": SAMPLES}
-    for option, default in usual.items():
-        parser.add_argument(f"--{option}", type=type(default), default=default)
+    options(parser, {"preset": "small", "level": "standard", "device": "cpu"})
+    options(parser, {"seed": 0, "batch-size": 8, "samples": SAMPLES})
     given = parser.parse_args(arguments)
     return run_program(lambda: make(given), "shipped_model")
 

@@ -250,7 +250,7 @@ def test_choices_are_those_of_the_library() -> None:
 
     assert set(arguments.METHODS) == set(METHODS)
     assert arguments.ITERATED == ITERATED
-    assert arguments.POSTERIOR == POSTERIOR == posterior.METHODS
+    assert arguments.POSTERIOR == POSTERIOR == tuple(posterior.KINDS)
     assert set(arguments.FORMATS) == set(FORMATS)
     assert set(training.PRESETS) == set(PRESETS)
 

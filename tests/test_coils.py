@@ -126,6 +126,12 @@ def test_absorbed_phase_makes_images_nearly_real_from_calibration_lines_only() -
     assert torch.allclose(turned, absorbed, atol=1e-4), "a phase that the maps had before must cancel"
 
 
+def test_absorbed_phase_of_a_whole_scan_is_as_smooth_as_that_of_an_undersampled_one() -> None:
+    _, maps, y = _scan(0.05)
+    undersampled = absorb_phase(maps, y, _lines(9))
+    assert torch.allclose(absorb_phase(maps, y, torch.ones(1, 1, 1, N, dtype=torch.bool)), undersampled, atol=1e-5)
+
+
 def test_absorbed_phase_is_unchanged_where_the_centre_is_missing() -> None:
     _, maps, y = _scan()
     mask = _lines(5)

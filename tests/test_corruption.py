@@ -175,6 +175,23 @@ def test_weights_are_unbiased_where_a_scan_was_padded_with_empty_lines(pattern: 
     assert torch.equal(mixed.weight, again.weight)
 
 
+def test_rare_lines_weigh_no_more_than_the_largest_weight() -> None:
+    """At R = 250 of 1000 lines one that D hid would weigh 997, and a training follow a single sample."""
+    law, rng = FurtherCorruption(RandomLines(250, 0.0), (0.75, 0.75)), Generator().manual_seed(0)
+    shown, weight = law.thinned(law.pattern.draw((1, 1000), rng), rng)
+    assert int(shown.sum()) == 3
+    assert float(weight.max()) == MAX_WEIGHT
+
+
+def test_lines_that_no_scanner_measures_are_not_asked_for() -> None:
+    """Frequencies of padded files are 0 outside the band: nothing there could be learned, and nothing has to be."""
+    acquired = torch.zeros(1, 48, dtype=torch.bool)
+    acquired[:, 8:40] = True
+    law = FurtherCorruption(EmpiricalLines(tuple(0.5 * acquired[0].float())), (0.5, 0.9))
+    assert not identifiability(law, Fourier(), (4, 48), Generator().manual_seed(0), acquired=acquired).refused
+    assert identifiability(law, Fourier(), (4, 48), Generator().manual_seed(0)).refused
+
+
 def test_identifiability_asks_for_the_band_that_the_scanner_measures() -> None:
     """The same lines with and without padding around them teach as well."""
     acquired = torch.zeros(1, 48, dtype=torch.bool)

@@ -160,6 +160,15 @@ def test_line_masks_and_point_masks_share_a_batch() -> None:
         assert torch.allclose(joined[[i]].adjoint(), part.adjoint(), atol=1e-6)
 
 
+def test_padded_scans_and_others_share_a_batch() -> None:
+    padded, whole = _measurement(2), _measurement(1)
+    assert collate([whole, whole]).acquired is None
+    acquired = torch.arange(SHAPE[1]).expand(2, 1, 1, -1) >= 4
+    both = collate([whole, replace(padded, acquired=acquired)])
+    assert both.acquired is not None
+    assert torch.equal(both.acquired, torch.cat([torch.ones(1, 1, 1, SHAPE[1], dtype=torch.bool), acquired]))
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -8,19 +8,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.audit import power, scoring
+from ambient_mri.audit import scoring
 from ambient_mri.audit.cohort import pseudonym
-from ambient_mri.audit.descriptive import Descriptive
 from ambient_mri.audit.exchangeability import Exchangeability
-from ambient_mri.audit.fingerprint import Fingerprint
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.material import AuditOptions, Material, subject_sha256
 from ambient_mri.audit.membership import Membership
 from ambient_mri.audit.multiplicity import clopper_pearson, holm
-from ambient_mri.audit.quality import Quality
-from ambient_mri.audit.results import Curves, Data, Detection, Dose, Limits, QualityResult, Subject, TestResult
-from ambient_mri.audit.results import Descriptive as DescriptiveResult
-from ambient_mri.audit.results import Fingerprint as FingerprintResult
+from ambient_mri.audit.results import Curves, Data, Detection, Dose, QualityResult, Subject, TestResult
 from ambient_mri.audit.results import Membership as MembershipResult
 from ambient_mri.prior.card import law_in_words
 
@@ -74,31 +69,6 @@ def membership_of(t4: Membership | None, state: Material) -> MembershipResult | 
     return MembershipResult(
         auc=t4.auc, auc_ci95=(t4.auc_low, t4.auc_high), sensitivity_at_1_percent=t4.sensitivity_at_1_percent,
         reference=None if state.reference is None else state.reference.card.title,
-    )  # fmt: skip
-
-
-def fingerprint_of(t7: Fingerprint | None) -> FingerprintResult | None:
-    """As plain data."""
-    if t7 is None:
-        return None
-    return FingerprintResult(samples=t7.samples, train=t7.train, hold=t7.hold, patients=t7.patients)
-
-
-def descriptive_of(figures: Descriptive) -> DescriptiveResult:
-    """As plain data."""
-    return DescriptiveResult(c_t=figures.c_t, authentic=figures.authentic, likelihood_gap=figures.likelihood_gap)
-
-
-def quality_of(looks: Quality) -> QualityResult:
-    """As plain data."""
-    return QualityResult(realistic=looks.realistic, detail=looks.detail, adequate=looks.adequate)
-
-
-def limits_of(limits: power.Sensitivity) -> Limits:
-    """As plain data."""
-    return Limits(
-        samples=limits.samples, recall=limits.recall, least_patients=limits.least_patients,
-        least_named=limits.least_named, rate=limits.rate, copies_at_most=limits.copies_at_most,
     )  # fmt: skip
 
 
@@ -160,7 +130,7 @@ def access_of(state: Material) -> Literal["samples", "model"]:
     return "model" if state.bundle is not None and state.options.access == "model" else "samples"
 
 
-def limitations_of(state: Material, looks: Quality) -> tuple[str, ...]:
+def limitations_of(state: Material, looks: QualityResult) -> tuple[str, ...]:
     """What this audit cannot say, for people."""
     lines = [
         "No test here proves that nobody can be recognised: they look for copies and for better recovery of training "
@@ -173,8 +143,7 @@ def limitations_of(state: Material, looks: Quality) -> tuple[str, ...]:
     if state.options.scans == "measured":
         lines.append(
             f"Only measured samples of the scans were used: {blind_share(state):.0%} of each scan was never seen "
-            f"here, and "
-            "a copy that agrees with it there alone would not be noticed."
+            "here, and a copy that agrees with it there alone would not be noticed."
         )
         lines.append(
             "Planted copies were made from these scans and so carry their noise: from a noise of about a tenth of the "
@@ -201,7 +170,7 @@ def artefacts_of(options: AuditOptions) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
-def blind_share(state: Material) -> float | None:
+def blind_share(state: Material) -> float:
     """Share of k-space (or pixels) that the average scan did not measure, where T3 is blind."""
     shares = [float(scan.mask.float().mean()) for scan in state.train.scans]
     return 1 - sum(shares) / len(shares)

@@ -12,6 +12,7 @@ from ambient_mri.audit.augmentation import noisy, rotated
 from ambient_mri.audit.cohort import equal_rows, only
 from ambient_mri.audit.material import Material
 from ambient_mri.audit.measured_space import MeasuredSpace
+from ambient_mri.audit.membership import by_patient
 from ambient_mri.audit.results import Dose, GateResult
 from ambient_mri.audit.search import Features
 from ambient_mri.prior.steps import stream
@@ -50,8 +51,7 @@ def checks_of(state: Material, limits: power.Sensitivity, doses: list[Dose]) -> 
     between = (between_patients(of_train, of_hold, state.slices), between_patients(of_hold, of_hold, state.slices))
     return [
         gates.told_apart(
-            gates.patient_means(train, state.train.patients), gates.patient_means(hold, state.hold.patients),
-            state.rng(1),
+            by_patient(train, state.train.patients), by_patient(hold, state.hold.patients), state.rng(1)
         ),
         gates.placebo(_placebo(state)),
         gates.posing(*between, state.rng(3)),

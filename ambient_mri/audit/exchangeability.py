@@ -30,16 +30,13 @@ class Exchangeability:
     conformal
         One p-value a training patient, in the order of the scores given.
     named
-        Which training patients are named at false discovery rate `q`.
-    q
-        That rate.
+        Which training patients are named at the false discovery rate asked for.
     """
 
     above: int
     p_value: float
     conformal: Array
     named: npt.NDArray[np.bool_]
-    q: float
 
 
 def rank_p_value(above: int, train: int, hold: int) -> float:
@@ -70,9 +67,8 @@ def exchangeability(train: Array, hold: Array, q: float = 0.1) -> Exchangeabilit
     above = int((train > hold.max()).sum())
     as_high = len(hold) - np.searchsorted(np.sort(hold), train, side="left")
     conformal = (1 + as_high) / (len(hold) + 1)
-    return Exchangeability(
-        above, rank_p_value(above, len(train), len(hold)), conformal, benjamini_hochberg(conformal, q), q
-    )
+    p_value = rank_p_value(above, len(train), len(hold))
+    return Exchangeability(above, p_value, conformal, benjamini_hochberg(conformal, q))
 
 
 def patient_scores(

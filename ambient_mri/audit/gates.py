@@ -23,12 +23,6 @@ SPLITS, GATE_LEVEL = 20, 0.01
 RECALL = 0.95
 
 
-def patient_means(features: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
-    """Mean feature vector of every patient, in the order of their first slice."""
-    names, who = list(dict.fromkeys(patients)), np.asarray(patients)
-    return np.stack([features[who == name].mean(0) for name in names]).astype(np.float64)
-
-
 def told_apart(
     train: Array, hold: Array, rng: np.random.Generator, *, folds: int = 5, permutations: int = 400
 ) -> GateResult:

@@ -6,7 +6,7 @@ to it, and the rest must be predicted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +60,10 @@ class Membership:
     units: int
 
 
-def by_patient(log_errors: Array, patients: Sequence[str]) -> Array:
-    """Mean log error of every patient, `(patients, levels)`, in the order of their first slice."""
-    names = list(dict.fromkeys(patients))
-    who = np.asarray(patients)
-    return np.stack([log_errors[who == name].mean(0) for name in names])
+def by_patient(rows: npt.NDArray[np.floating], patients: Sequence[str]) -> Array:
+    """Mean row of every patient, in the order of their first slice; of log errors `(slices, levels)`, or features."""
+    names, who = list(dict.fromkeys(patients)), np.asarray(patients)
+    return np.stack([rows[who == name].mean(0) for name in names]).astype(np.float64)
 
 
 def less_difficulty(log_errors: Array, reference: Array) -> Array:
@@ -129,7 +128,7 @@ def auc(lower: Array, upper: Array) -> float:
 @torch.no_grad()
 def withheld_errors(
     prior: Prior, scans: Iterable[Measurement], law: FurtherLaw, whitening: Whitening, levels: Sequence[float],
-    *, seed: int, draws: int = 1, progress: Callable[[], None] = lambda: None,
+    *, seed: int, draws: int = 1,
 ) -> Array:  # fmt: skip
     """log e(σ) of every slice, `(slices, levels)`.
 
@@ -167,5 +166,4 @@ def withheld_errors(
                 total[:, j] += error.double().clamp_min(1e-30).log().cpu() / draws
         rows.append(total)
         first += len(batch)
-        progress()
     return np.asarray(torch.cat(rows).numpy(), np.float64)

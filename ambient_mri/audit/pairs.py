@@ -37,7 +37,7 @@ class PairEvidence:
     carlini: Array
 
 
-def pair_evidence(samples: Features, base: Features, patients: Sequence[str], device: str = "cpu") -> PairEvidence:
+def pair_evidence(samples: Features, base: Features, patients: Sequence[str]) -> PairEvidence:
     """Distances are Euclidean on unit features, √(2 - 2 cos).
 
     Parameters
@@ -50,7 +50,7 @@ def pair_evidence(samples: Features, base: Features, patients: Sequence[str], de
     codes = np.unique(np.asarray(patients), return_inverse=True)[1]
     most = int(np.bincount(codes).max())
     k = min(max(CARLINI_NEIGHBOURS, most + 1), len(base))
-    found = nearest(samples, base, k, device)
+    found = nearest(samples, base, k)
     apart = distance(found.similarity)
     other = codes[found.index] != codes[found.index[:, :1]]
     place = np.where(other.any(1), other.argmax(1), k - 1)
@@ -93,20 +93,3 @@ def equal_folds(patients: Sequence[str], size: int, rng: np.random.Generator) ->
         rows = np.flatnonzero(np.isin(names, np.concatenate([own, order[: size - len(own)]])))
         folds.append(Fold(rows, np.isin(names[rows], own)))
     return folds
-
-
-def published_rule(train: Array, hold: Array, quantile: float = 0.95) -> float:
-    """Share of training slices that the published rule flags; kept to show why it is not used.
-
-    The threshold is a quantile of the similarity between training slices and their nearest hold-out slice, and is
-    compared with the similarity to the nearest of m samples. With n hold-out slices it flags 1 - .95^(m/n) of an
-    innocent training set.
-
-    Parameters
-    ----------
-    train
-        For each training slice, its largest similarity to any sample.
-    hold
-        For each training slice, its largest similarity to any hold-out slice.
-    """
-    return float((train > np.quantile(hold, quantile)).mean())

@@ -35,7 +35,7 @@ class Quality:
 
 
 def spectrum(pictures: Tensor) -> Array:
-    """Log power of normalised pictures on ten rings of k-space, and their correlation with nothing else: `(n, 10)`."""
+    """Log power of normalised pictures on ten rings of k-space, `(n, 10)`."""
     power = fft2c(normalised(pictures).to(torch.complex64)).abs().square()[:, 0]
     rows = torch.arange(power.shape[-2]) - power.shape[-2] // 2
     columns = torch.arange(power.shape[-1]) - power.shape[-1] // 2

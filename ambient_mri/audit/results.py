@@ -15,9 +15,9 @@ SCHEMA = Path(__file__).parent / "schema" / "audit-1.json"
 
 
 class Facts(BaseModel):
-    """Frozen, and nothing unknown is taken."""
+    """Frozen, and nothing unknown is taken; made of what a test returns by `model_validate`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, ser_json_inf_nan="null")
 
 
 class Subject(Facts):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ambient_mri
-from ambient_mri.audit import account, planting, power, scoring
+from ambient_mri.audit import account, planting, power, results, scoring
 from ambient_mri.audit.annex import Annex, annex_of
 from ambient_mri.audit.checks import checks_of, planted_copies
 from ambient_mri.audit.cohort import contents_sha256, equal_rows, only
@@ -21,7 +21,6 @@ from ambient_mri.audit.measured_space import MeasuredSpace
 from ambient_mri.audit.membership import Membership, less_difficulty, membership
 from ambient_mri.audit.quality import quality, spectrum
 from ambient_mri.audit.recovery import patient_errors
-from ambient_mri.audit.results import AuditResult
 from ambient_mri.audit.similarity import Whitening
 from ambient_mri.audit.verdict import verdict
 from ambient_mri.prior.bundle import Bundle
@@ -30,7 +29,7 @@ Array = npt.NDArray[np.float64]
 __all__ = ["AuditOptions", "audit"]
 
 
-def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tuple[AuditResult, Annex]:
+def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tuple[results.AuditResult, Annex]:
     """Run every test; returns the result, free of pictures and names, and the annex, which has both.
 
     Raises
@@ -52,10 +51,12 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     checks = checks_of(state, limits, doses)
     if state.level.control_steps:
         checks.append(overfitted_control(state, space))
-    looks = quality(spectrum(state.samples), spectrum(state.hold.pictures))
+    judged = quality(spectrum(state.samples), spectrum(state.hold.pictures))
+    looks = results.QualityResult.model_validate(judged)
     t7 = _fingerprint(state, space.whitening)
     t4 = _membership(state, space.whitening) if account.access_of(state) == "model" else None
 
+    figures = describe_copying(found, train, hold, state.train.patients, state.rng(6))
     tests = account.tests_of(t1.compared(), t3.compared(), t4, state.patients())
     joint = scoring.joint(t1, t3).compared()
     named = [name for name, is_named in zip(t1.names, joint.named, strict=True) if is_named]
@@ -63,14 +64,14 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         len(state.images), *state.patients(), recall=planting.standing_out(doses), hits=pairs.summary.flagged_samples
     )
     answer = verdict(
-        checks, tests, len(named), account.quality_of(looks), limits,
+        checks, tests, len(named), looks, limits,
         pairs=pairs.summary, pair_p_value=pairs.p_value,
     )  # fmt: skip
     salt = hashlib.sha256(f"{options.seed}/{contents_sha256(state.sides)}".encode()).hexdigest()
     annex = annex_of(
         state.sides, state.samples, state.images, (by_features[0], measured[0]), pairs, named, salt
     )  # fmt: skip
-    result = AuditResult(
+    result = results.AuditResult(
         version=ambient_mri.__version__,
         verdict=answer.word,
         sentences=answer.sentences,
@@ -84,12 +85,12 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
         detections=account.detections_of(t1.names, joint, salt, t1.compared(), t3.compared()),
         pairs=pairs.summary,
         membership=account.membership_of(t4, state),
-        fingerprint=account.fingerprint_of(t7),
-        descriptive=account.descriptive_of(describe_copying(found, train, hold, state.train.patients, state.rng(6))),
+        fingerprint=None if t7 is None else results.Fingerprint.model_validate(t7),
+        descriptive=results.Descriptive.model_validate(figures),
         duplicates_across=state.across,
         duplicates_within=state.within,
-        quality=account.quality_of(looks),
-        limits=account.limits_of(limits),
+        quality=looks,
+        limits=results.Limits.model_validate(limits),
         curves=account.curves_of(t1, t3, pairs, t4, state.level, doses),
         blind_share=account.blind_share(state),
         limitations=account.limitations_of(state, looks),

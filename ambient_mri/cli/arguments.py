@@ -6,10 +6,11 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ambient_mri import files
 from ambient_mri.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,18 +106,18 @@ def accelerations(text: str) -> tuple[float, ...]:
 
 
 def method_names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    for name in names:
-        if name not in EVERY_METHOD:
-            raise argparse.ArgumentTypeError(f"{name!r} is not a method; choose among {', '.join(EVERY_METHOD)}")
-    return names
+    return _names(text, EVERY_METHOD, "not a method")
 
 
 def format_names(text: str) -> tuple[str, ...]:
+    return _names(text, FORMATS, "no format")
+
+
+def _names(text: str, known: Sequence[str], otherwise: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no format; choose among {', '.join(FORMATS)}")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is {otherwise}; choose among {', '.join(known)}")
     return names
 
 
@@ -154,6 +155,25 @@ def device(name: str) -> str:
     return name
 
 
+NUMBERS: dict[str, Callable[[str], float]] = {
+    "minutes": positive,
+    "noise": noise_level,
+    "missing": number,
+    "seed": seed,
+}
+COUNTS = ("batch-size", "image-size", "lap-steps", "laps", "limit", "nfe", "number", "patients", "samples", "steps",
+          "tuning-slices")  # fmt: skip
+
+
+def options(
+    parser: argparse.ArgumentParser, defaults: Mapping[str, object], about: str = "default: %(default)s"
+) -> None:
+    """Options of a pipeline by their names: numbers are held to what the commands take, anything else is text."""
+    types = NUMBERS | dict.fromkeys(COUNTS, count)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=types.get(name, str), default=default, help=about)
+
+
 def samples(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("posterior samples", f"of the methods {', '.join(POSTERIOR)}")
     group.add_argument("--samples", type=count, metavar="K", help=f"a slice, default: {SAMPLES}")
@@ -184,6 +204,19 @@ def common(parser: argparse.ArgumentParser) -> None:
 
 def as_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of text")
+
+
+def figures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+
+
+def write_figures(arguments: argparse.Namespace, document: str, page: Callable[[], str]) -> None:
+    """The files that `figures` asks for; their paths go to standard output."""
+    if arguments.json is not None:
+        print(files.write(arguments.json, document))
+    if arguments.html is not None:
+        print(files.write(arguments.html, page()))
 
 
 def print_json(value: object) -> None:

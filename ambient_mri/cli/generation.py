@@ -6,8 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ambient_mri import files
-from ambient_mri.cli.arguments import Commands, command, count, seed
+from ambient_mri.cli.arguments import Commands, command, count, figures, seed, write_figures
 
 
 def add(commands: Commands) -> None:
@@ -23,8 +22,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     add.add_argument("--limit", type=count, metavar="N", help="at most N images of each set")
     add.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws, default: %(default)s")
-    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
-    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    figures(add)
 
 
 def named_path(text: str) -> tuple[str, Path]:
@@ -46,8 +44,5 @@ def compare_samples(arguments: argparse.Namespace) -> int:
         seed=arguments.seed, command=command,
     )  # fmt: skip
     print(comparison_text(found))
-    if arguments.json is not None:
-        print(files.write(arguments.json, found.to_json()))
-    if arguments.html is not None:
-        print(files.write(arguments.html, generation_page([Section(found.data, found)], command)))
+    write_figures(arguments, found.to_json(), lambda: generation_page([Section(found.data, found)], command))
     return 0

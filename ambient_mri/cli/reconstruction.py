@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ambient_mri import files
 from ambient_mri.cli.arguments import (
     EVERY_METHOD,
     MODEL,
@@ -17,6 +16,7 @@ from ambient_mri.cli.arguments import (
     common,
     count,
     device,
+    figures,
     format_names,
     memory,
     method_names,
@@ -26,6 +26,7 @@ from ambient_mri.cli.arguments import (
     samples,
     sampling,
     say,
+    write_figures,
 )  # fmt: skip
 
 
@@ -72,8 +73,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices")
     add.add_argument("--tuning-slices", type=count, default=48, metavar="N", help="of validation, default: %(default)s")
     samples(add)
-    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
-    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    figures(add)
     common(add)
 
     add = command(
@@ -88,8 +88,7 @@ def add(commands: Commands) -> None:
     add.add_argument("--method", choices=POSTERIOR, help="default: a-fill, or mmps of a refined model")
     add.add_argument("--limit", type=count, metavar="N", help="at most N slices of each split")
     samples(add)
-    add.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
-    add.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    figures(add)
     common(add)
 
 
@@ -137,10 +136,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         progress=say,
     )
     print(evaluation_text(evaluation))
-    if arguments.json is not None:
-        print(files.write(arguments.json, evaluation.to_json()))
-    if arguments.html is not None:
-        print(files.write(arguments.html, evaluation_page(evaluation)))
+    write_figures(arguments, evaluation.to_json(), lambda: evaluation_page(evaluation))
     return 0
 
 
@@ -157,8 +153,5 @@ def calibrate(arguments: argparse.Namespace) -> int:
         seed=arguments.seed, progress=say,
     )  # fmt: skip
     print(calibration_text(found))
-    if arguments.json is not None:
-        print(files.write(arguments.json, found.to_json()))
-    if arguments.html is not None:
-        print(files.write(arguments.html, calibration_page(found)))
+    write_figures(arguments, found.to_json(), lambda: calibration_page(found))
     return 0

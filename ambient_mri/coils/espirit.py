@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ambient_mri.coils.calibration import calibration_region
 from ambient_mri.errors import InputError
+from ambient_mri.fourier import central
 from ambient_mri.operators import PIECE, keep
 
 
@@ -59,7 +60,8 @@ def _espirit(y: Tensor, mask: Tensor, width: int, kernel_width: int, threshold: 
     rows, columns = calibration_region(mask)
     across = 4 * width if mask.shape[0] == 1 else width
     block = y[:, slice(0, shape[0]) if mask.shape[0] == 1 else rows, columns]
-    block = _centre(block, (min(across, block.shape[1]), min(width, block.shape[2])))
+    used = (central(n, min(n, most)) for n, most in zip(block.shape[1:], (across, width), strict=True))
+    block = block[:, *used]
     if min(block.shape[1:]) < 3:
         raise InputError(
             f"{min(block.shape[1:])} calibration lines are measured around the centre of k-space; sensitivity maps "
@@ -146,9 +148,3 @@ def dominant_eigenvectors(
         if done >= 4 and not bool(((change > tolerance) & (values[..., 0] > 0.9 * above)).any()):
             break
     return values, vectors
-
-
-def _centre(block: Tensor, size: tuple[int, int]) -> Tensor:
-    """The central part of `size` of a block of k-space, its centre n//2 on the new centre."""
-    starts = [n // 2 - s // 2 for n, s in zip(block.shape[-2:], size, strict=True)]
-    return block[..., starts[0] : starts[0] + size[0], starts[1] : starts[1] + size[1]]

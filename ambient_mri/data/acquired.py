@@ -13,7 +13,7 @@ from torch import Tensor
 from ambient_mri.coils import absorb_phase, calibration_region, edge_samples, espirit_maps, noise_std
 from ambient_mri.data.readers.kspace import KspaceVolume
 from ambient_mri.errors import InputError
-from ambient_mri.fourier import fft1c, ifft1c
+from ambient_mri.fourier import central, fft1c, ifft1c
 from ambient_mri.measurement import Measurement, energy_scale
 
 
@@ -208,6 +208,5 @@ def centre_run(mask: Tensor) -> slice:
 
 def _central(values: Tensor, size: tuple[int, int]) -> Tensor:
     """The view of the last two axes that keeps the centre n//2 on the new centre; an axis of 1 stays."""
-    rows, columns = (min(n, wanted) for n, wanted in zip(values.shape[-2:], size, strict=True))
-    top, left = values.shape[-2] // 2 - rows // 2, values.shape[-1] // 2 - columns // 2
-    return values[..., top : top + rows, left : left + columns]
+    rows, columns = (central(n, min(n, wanted)) for n, wanted in zip(values.shape[-2:], size, strict=True))
+    return values[..., rows, columns]

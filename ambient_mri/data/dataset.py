@@ -22,7 +22,26 @@ CACHE_BYTES = 2**30
 """Measurements kept in memory for each `Scans`; the least recently used are dropped beyond it."""
 
 
-class Scans:
+class _Listed:
+    """The slices of one part of a data set, and who they are of."""
+
+    def __init__(self, spec: DataSpec, part: Part, records: Sequence[SliceRecord]) -> None:
+        self.spec, self.part, self.records = spec, part, tuple(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def ids(self) -> list[str]:
+        """`<scan>/<slice>` of every slice."""
+        return [record.scan_id for record in self.records]
+
+    def patient(self, index: int) -> str:
+        """Who the slice is of."""
+        return self.records[index].patient
+
+
+class Scans(_Listed):
     """The measurements of one part of a data set, one slice each; made at the first use and then kept.
 
     `scans[i]` has batch size 1, is normalised, and is the same whenever and wherever it is made. It
@@ -30,11 +49,8 @@ class Scans:
     """
 
     def __init__(self, spec: DataSpec, part: Part, records: Sequence[SliceRecord], cache_bytes: int) -> None:
-        self.spec, self.part, self.records = spec, part, tuple(records)
+        super().__init__(spec, part, records)
         self._recent = _Recent(cache_bytes)
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def __getitem__(self, index: int) -> Measurement:
         record = self.records[index]
@@ -43,19 +59,10 @@ class Scans:
     def __iter__(self) -> Iterator[Measurement]:
         return (self[i] for i in range(len(self)))
 
-    @property
-    def ids(self) -> list[str]:
-        """`<scan>/<slice>` of every slice."""
-        return [record.scan_id for record in self.records]
-
     @cached_property
     def image_shape(self) -> tuple[int, int]:
         """(y, x) of the first slice; acquired volumes of other sizes may follow."""
         return self[0].image_shape
-
-    def patient(self, index: int) -> str:
-        """Who the slice is of."""
-        return self.records[index].patient
 
     def pattern(self) -> Pattern:
         """The law of A: the spec's, or the line frequencies over the training files (`from_files`)."""
@@ -72,7 +79,7 @@ class Scans:
         return laws[0] if self.spec.mixture is None else MixedCorruption(laws)
 
 
-class EvaluationScans:
+class EvaluationScans(_Listed):
     """EVALUATION ONLY. `scans[i]` is a measurement and its truth `(1, 1, y, x)` in the same normalised units.
 
     The truth of a simulated scan is the complex image behind it. That of an acquired, fully sampled
@@ -80,10 +87,8 @@ class EvaluationScans:
     """
 
     def __init__(self, spec: DataSpec, part: Part, records: Sequence[SliceRecord], pattern: Pattern | None) -> None:
-        self.spec, self.part, self.records, self._pattern = spec, part, tuple(records), pattern
-
-    def __len__(self) -> int:
-        return len(self.records)
+        super().__init__(spec, part, records)
+        self._pattern = pattern
 
     def __getitem__(self, index: int) -> tuple[Measurement, Tensor]:
         record = self.records[index]
@@ -96,15 +101,6 @@ class EvaluationScans:
 
     def __iter__(self) -> Iterator[tuple[Measurement, Tensor]]:
         return (self[i] for i in range(len(self)))
-
-    @property
-    def ids(self) -> list[str]:
-        """`<scan>/<slice>` of every slice."""
-        return [record.scan_id for record in self.records]
-
-    def patient(self, index: int) -> str:
-        """Who the slice is of."""
-        return self.records[index].patient
 
 
 def open_scans(spec: DataSpec, split: str, *, limit: int | None = None, cache_bytes: int = CACHE_BYTES) -> Scans:

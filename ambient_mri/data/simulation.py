@@ -8,7 +8,7 @@ independent streams of randomness, so that the same scan can be simulated with a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -202,11 +202,6 @@ def acquire(
         scan_ids=(scan_id,),
         affine=None if affine is None else affine[None],
     )
-
-
-def with_pattern(acquisition: Acquisition, pattern: Pattern) -> Acquisition:
-    """The same acquisition with another law: phase, coils and noise of every scan stay as they are."""
-    return replace(acquisition, pattern=pattern)
 
 
 def birdcage_maps(coils: int, shape: tuple[int, int], rng: Generator) -> Tensor:

@@ -69,7 +69,7 @@ class LoadScand(MapTransform):
             if path.suffix.lower() in images.SUFFIXES:
                 item[key] = images.read_slice(path, index or 0)[None]
             elif path.name.lower().endswith((".nii", ".nii.gz")):
-                item[key] = nifti.read_slice(path, nifti.middle(path) if index is None else index)[0][None]
+                item[key] = nifti.read_slice(path, nifti.slice_count(path) // 2 if index is None else index)[0][None]
             else:
                 volume = fastmri.open_volume(path)
                 mask = volume.acquired if volume.mask is None else volume.mask & volume.acquired

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans, open_evaluation
 from ambient_mri.data.spec import DataSpec
-from ambient_mri.evaluation.metrics import Interval, patient_bootstrap
+from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
 from ambient_mri.evaluation.scoring import FIGURES, Batch, Scores, batches
 from ambient_mri.evaluation.tuning import tune
@@ -25,8 +25,6 @@ from ambient_mri.reconstruction import methods as named
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
     from ambient_mri.reconstruction.posterior import Sampling
-
-__all__ = ["Evaluation", "Example", "Gain", "Interval", "Row", "evaluate"]
 
 TUNING_SLICES = 48
 EXAMPLES = 4

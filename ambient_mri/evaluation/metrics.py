@@ -67,6 +67,14 @@ def feature_distance(truth: Volume, image: Volume) -> float:
     return float(np.mean([np.sqrt(np.mean((true - found) ** 2)) for true, found in pairs]))
 
 
+def patient_means(values: Sequence[float], patients: Sequence[str]) -> list[float]:
+    """Mean over the values of each patient, in the order of their first."""
+    by_patient: dict[str, list[float]] = {}
+    for value, patient in zip(values, patients, strict=True):
+        by_patient.setdefault(patient, []).append(value)
+    return [float(np.mean(own)) for own in by_patient.values()]
+
+
 def patient_bootstrap(
     values: Sequence[float], patients: Sequence[str], rng: Generator, *, resamples: int = 4000
 ) -> Interval:
@@ -85,10 +93,7 @@ def patient_bootstrap(
     rng
         The interval's only randomness.
     """
-    by_patient: dict[str, list[float]] = {}
-    for value, patient in zip(values, patients, strict=True):
-        by_patient.setdefault(patient, []).append(value)
-    means = torch.tensor([float(np.mean(own)) for own in by_patient.values()], dtype=torch.float64)
+    means = torch.tensor(patient_means(values, patients), dtype=torch.float64)
     draws = torch.randint(len(means), (resamples, len(means)), generator=rng)
     count = max(len(means), 2)
     tail = float(norm.sf((count / (count - 1)) ** 0.5 * student_t.ppf(0.975, count - 1)))

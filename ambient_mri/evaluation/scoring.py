@@ -10,7 +10,16 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans
-from ambient_mri.evaluation.metrics import Interval, Volume, feature_distance, nmse, patient_bootstrap, psnr, ssim
+from ambient_mri.evaluation.metrics import (
+    Interval,
+    Volume,
+    feature_distance,
+    nmse,
+    patient_bootstrap,
+    patient_means,
+    psnr,
+    ssim,
+)
 from ambient_mri.measurement import Measurement, collate
 
 BATCH = 16
@@ -93,7 +102,4 @@ class Scores:
 
     def mean(self, key: str) -> float:
         """Over patients."""
-        means: dict[str, list[float]] = {}
-        for value, patient in zip(self.values[key], self.patients, strict=True):
-            means.setdefault(patient, []).append(value)
-        return float(np.mean([np.mean(own) for own in means.values()]))
+        return float(np.mean(patient_means(self.values[key], self.patients)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ambient_mri.data.readers.dicom_files import pseudonym, series_name
 from ambient_mri.errors import InputError
 
 Level = Literal["STUDY", "SERIES", "IMAGE"]
@@ -52,8 +52,8 @@ class Instance:
 
     @property
     def folder(self) -> str:
-        """Of its series: study and series, as reconstructions of it are called too."""
-        return f"{pseudonym(self.study)}-{pseudonym(self.series)}"
+        """Of its series, as reconstructions of it are called too."""
+        return series_name(self.study, self.series)
 
     def __str__(self) -> str:
         return f"{self.folder}/{pseudonym(self.uid, 16)}.dcm"
@@ -92,11 +92,6 @@ class Archive(Protocol):
 
     def store(self, stored: Sequence[StoredFile]) -> Iterator[tuple[StoredFile, str]]:
         """Send files; yields each with why it was not stored, "" if it was."""
-
-
-def pseudonym(uid: str, length: int = 8) -> str:
-    """The start of a hash. Who knows the UID can recompute it; nobody else learns anything."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:length]
 
 
 NOT_OFFERED = (0x0122, 0x0124)

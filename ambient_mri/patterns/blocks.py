@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.patterns.law import Shape, require
+from ambient_mri.patterns.law import Shape, require, shape_of
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Blocks:
         return torch.zeros(shape, dtype=torch.bool)
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
-        return measured & self.draw((int(measured.shape[-2]), int(measured.shape[-1])), rng)
+        return measured & self.draw(shape_of(measured), rng)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         q = torch.where(shown, 1.0, 0.5)
         if self.count == 1 and bool((~shown).any()):
             # Two h×w rectangles shifted by (dy, dx) have a bounding box of (h+dy)×(w+dx) and overlap in its middle.
-            tall, wide = self._sides((int(shown.shape[-2]), int(shown.shape[-1])))
+            tall, wide = self._sides(shape_of(shown))
             rows, columns = (~shown).any(1).nonzero(), (~shown).any(0).nonzero()
             top, bottom = int(rows.min()), int(rows.max()) + 1
             left, right = int(columns.min()), int(columns.max()) + 1

@@ -8,7 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.patterns.law import Shape, require
+from ambient_mri.fourier import central
+from ambient_mri.patterns.law import Shape, require, shape_of
 from ambient_mri.patterns.thinning import choose, given_counts, thin_uniformly
 
 
@@ -16,8 +17,7 @@ from ambient_mri.patterns.thinning import choose, given_counts, thin_uniformly
 def around_centre(size: int, count: int) -> Tensor:
     """`count` indices around the centre size//2, bool `(size,)`."""
     inside = torch.zeros(size, dtype=torch.bool)
-    low = size // 2 - count // 2
-    inside[low : low + count] = True
+    inside[central(size, count)] = True
     return inside
 
 
@@ -32,9 +32,6 @@ class Cartesian:
         require(self.acceleration >= 1, f"acceleration {self.acceleration}", "Give R ≥ 1")
         inside = 0 <= self.calibration_fraction < 1
         require(inside, f"calibration_fraction {self.calibration_fraction}", "Give a fraction in [0, 1)")
-
-    def _grid(self, shape: Shape) -> Shape:
-        return (1, shape[1])
 
     def calibration(self, shape: Shape) -> Tensor:
         return around_centre(shape[1], round(self.calibration_fraction * shape[1]))[None].clone()
@@ -59,7 +56,7 @@ class Cartesian:
         return thin_uniformly(measured, self._calibration_of(measured), keep, rng)
 
     def _calibration_of(self, mask: Tensor) -> Tensor:
-        return self.calibration((int(mask.shape[-2]), int(mask.shape[-1])))
+        return self.calibration(shape_of(mask))
 
 
 class Exchangeable(Cartesian):

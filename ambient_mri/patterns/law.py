@@ -35,6 +35,11 @@ class Pattern(Protocol):
         """
 
 
+def shape_of(mask: Tensor) -> Shape:
+    """(y, x) of a mask."""
+    return int(mask.shape[-2]), int(mask.shape[-1])
+
+
 def units(pattern: Pattern, mask: Tensor) -> Tensor:
     """A mask over an image's grid as a mask of what the law measures as a whole: `(1, x)` of `(y, x)` for lines.
 
@@ -45,8 +50,7 @@ def units(pattern: Pattern, mask: Tensor) -> Tensor:
     InputError
         If lines were measured in part: the mask is of another law.
     """
-    grid = pattern.calibration((int(mask.shape[-2]), int(mask.shape[-1]))).shape
-    if mask.shape == grid:
+    if mask.shape == pattern.calibration(shape_of(mask)).shape:
         return mask
     if not bool((mask == mask[:1]).all()):
         raise InputError(
@@ -73,8 +77,7 @@ class FullySampled:
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         """Ã as if A had been drawn from `law`: the same inputs as an undersampled training sees."""
-        shape = (int(measured.shape[-2]), int(measured.shape[-1]))
-        return self.law.thin(self.law.draw(shape, rng) & measured, keep, rng)
+        return self.law.thin(self.law.draw(shape_of(measured), rng) & measured, keep, rng)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
         return torch.ones_like(shown, dtype=torch.float32)

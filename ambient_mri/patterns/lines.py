@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.patterns.cartesian import Cartesian, Exchangeable
-from ambient_mri.patterns.law import Shape, require
+from ambient_mri.patterns.law import Shape, require, shape_of
 from ambient_mri.patterns.thinning import given_independent, thin_independently
 
 
@@ -43,7 +43,7 @@ class EquispacedLines(Cartesian):
         return torch.stack([self._comb(shape, k) for k in range(step)]).float().mean(0)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
-        shape = (int(measured.shape[-2]), int(measured.shape[-1]))
+        shape = shape_of(measured)
         combs = [self._comb(shape, k) for k in range(self._step(shape))]
         possible = [comb for comb in combs if not bool((shown & ~comb).any())] or combs
         return torch.stack(possible).float().mean(0).masked_fill(shown, 1.0)
@@ -73,13 +73,13 @@ class GaussianLines(Cartesian):
         return chance.masked_fill(centre, 1.0)
 
     def draw(self, shape: Shape, rng: Generator) -> Tensor:
-        return torch.rand(self._grid(shape), generator=rng) < self.probability(shape)
+        return torch.rand(1, shape[1], generator=rng) < self.probability(shape)
 
     def thin(self, measured: Tensor, keep: float, rng: Generator) -> Tensor:
         return thin_independently(measured, self._calibration_of(measured), keep, rng)
 
     def given(self, shown: Tensor, measured: Tensor, keep: float, acquired: Tensor | None = None) -> Tensor:
-        shape = (int(measured.shape[-2]), int(measured.shape[-1]))
+        shape = shape_of(measured)
         return given_independent(shown | self.calibration(shape), self.probability(shape), keep)
 
 

@@ -29,10 +29,10 @@ from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
-from ambient_mri.prior.monitor import Summary
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
+from ambient_mri.prior.validation import Summary
 
 WEIGHTS, CARD = "models/model.safetensors", "configs/card.json"
 

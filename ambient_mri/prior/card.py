@@ -81,7 +81,7 @@ class Card(BaseModel):
     mixture
         Where scans of several kinds were trained on: each kind. `acquisition` is then what they differ from.
     withheld_nmse
-        (mean, low, high): ground-truth-free validation, see `prior.monitor.Summary`. None: of a model that cannot
+        (mean, low, high): ground-truth-free validation, see `prior.validation.Summary`. None: of a model that cannot
         predict (a generator).
     refinement
         The laps of EM that made the model a proper prior.

@@ -18,16 +18,13 @@ class Diversity:
     Parameters
     ----------
     variance
-        Mean over pixels of the variance over images (complex: both components).
-    distance
-        Root mean square distance of two images, per pixel.
+        Mean over pixels of the variance over images (complex: both components): half the mean square distance of two.
     effective_number
         exp of the entropy of the normalised eigenvalues of the covariance: in how many directions images differ
         (Roy and Vetterli 2007; the Vendi score of Friedman and Dieng 2023 with a linear kernel).
     """
 
     variance: float
-    distance: float
     effective_number: float
 
 
@@ -44,4 +41,4 @@ def diversity(images: Tensor, rng: Generator) -> Diversity:
     share = torch.linalg.eigvalsh(gram).clamp_min(0)
     share = share / share.sum().clamp_min(1e-300)
     entropy = -float(torch.special.xlogy(share, share).sum())
-    return Diversity(variance, (2 * variance) ** 0.5, float(torch.tensor(entropy).exp()) if variance > 0 else 1.0)
+    return Diversity(variance, float(torch.tensor(entropy).exp()) if variance > 0 else 1.0)

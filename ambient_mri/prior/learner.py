@@ -21,6 +21,28 @@ AVERAGE_EXPONENT = 12.0
 """γ of the power-law average of weights, about the last 7 % of the run (Karras et al. 2024, eq. 1)."""
 
 
+@dataclass(frozen=True)
+class Length:
+    """When a training ends: after `minutes` of it, over all resumes, or after `steps`, whichever comes first."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, minutes: float | None, steps: int | None, default: float) -> Length:
+        """What was asked for; `default` minutes where nothing was."""
+        return cls(default if minutes is None and steps is None else minutes, steps)
+
+    def progress(self, learner: Learner) -> float:
+        """Share that is done."""
+        by_time = learner.seconds / (60 * self.minutes) if self.minutes is not None else 0.0
+        return max(by_time, learner.step / self.steps if self.steps is not None else 0.0)
+
+    def __str__(self) -> str:
+        limits = [f"{self.minutes:g} minutes"] if self.minutes is not None else []
+        return " or ".join(limits + ([f"{self.steps} steps"] if self.steps is not None else []))
+
+
 @dataclass
 class Learner:
     """Mutable state of a training.
@@ -50,6 +72,11 @@ class Learner:
     def prior(self) -> AmbientPrior:
         """The prior of the averaged weights."""
         return AmbientPrior(self.average, self.precision)
+
+    @property
+    def trained(self) -> nn.Module:
+        """`network` without the wrapper of data-parallel runs."""
+        return self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
 
     def update(self, measurement: Measurement, draw: Draw, progress: float) -> float:
         """One step on a batch; returns the mean loss. `progress` in [0, 1] sets the learning rate.
@@ -86,13 +113,11 @@ class Learner:
     @torch.no_grad()
     def _follow(self) -> None:
         share = 1 - (1 - 1 / self.step) ** (AVERAGE_EXPONENT + 1)
-        source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
-        torch._foreach_lerp_(list(self.average.parameters()), list(source.parameters()), share)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.trained.parameters()), share)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a resumed training needs, by name."""
-        source = self.network.module if isinstance(self.network, nn.parallel.DistributedDataParallel) else self.network
-        state = {f"network.{name}": value for name, value in source.state_dict().items()}
+        state = {f"network.{name}": value for name, value in self.trained.state_dict().items()}
         state |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for k, optimiser in enumerate(self.optimisers):
             for index, entries in optimiser.state_dict()["state"].items():

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from ambient_mri.prior import training
 from ambient_mri.prior.checkpoint import resume, save_checkpoint
 from ambient_mri.prior.feed import there
 from ambient_mri.prior.imputed import Imputed
-from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, white
 
@@ -31,21 +30,6 @@ logger = logging.getLogger("ambient_mri.refinement")
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """ln σ of training (Karras et al. 2022, table 1, at the same σ_d = .5)."""
-DEFAULT_MINUTES = 10.0
-
-
-@dataclass(frozen=True)
-class Length:
-    """When an M-step ends: after `minutes` or `steps`, whichever comes first; neither means 10 minutes."""
-
-    minutes: float | None = None
-    steps: int | None = None
-
-    def progress(self, learner: Learner) -> float:
-        """Share that is done."""
-        minutes = DEFAULT_MINUTES if self.minutes is None and self.steps is None else self.minutes
-        by_time = learner.seconds / (60 * minutes) if minutes is not None else 0.0
-        return max(by_time, learner.step / self.steps if self.steps is not None else 0.0)
 
 
 def maximise(folder: Path, learner: Learner, images: Imputed, length: Length, batch_size: int, seed: int) -> None:

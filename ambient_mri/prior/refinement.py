@@ -19,32 +19,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ambient_mri import files
+from ambient_mri.corruption import Further
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
-from ambient_mri.measurement import Measurement, collate
+from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import CARD, Bundle, load_bundle, load_weights, weights_sha256, write_bundle
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
 from ambient_mri.prior.imputed import Imputed, discard, together
-from ambient_mri.prior.learner import Learner
-from ambient_mri.prior.maximisation import Length, maximise
-from ambient_mri.prior.monitor import Summary, summarise, watched
+from ambient_mri.prior.learner import Learner, Length
+from ambient_mri.prior.maximisation import maximise
 from ambient_mri.prior.network import architecture, build_network
-from ambient_mri.prior.objective import withheld_error
 from ambient_mri.prior.shipped import called
 from ambient_mri.prior.steps import stream
 from ambient_mri.prior.training import BATCH
+from ambient_mri.prior.validation import Summary, validation, watched
 
 logger = logging.getLogger("ambient_mri.refinement")
 
 AMBIENT_SAMPLER = "a-fill"
+DEFAULT_MINUTES = 10.0
 
 Posterior = Callable[[Bundle, str, Measurement, int], Tensor]
 """(model, sampler, scans, seed) → posterior samples `(b, K, y, x)`; `reconstruction.imputation.posterior` is one."""
@@ -88,7 +88,17 @@ class RefineOptions:
 
     @property
     def length(self) -> Length:
-        return Length(self.minutes, self.steps)
+        return Length.of(self.minutes, self.steps, DEFAULT_MINUTES)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all laps share."""
+
+    options: RefineOptions
+    spec: DataSpec
+    scans: Scans
+    posterior: Posterior
 
 
 def refine(options: RefineOptions, posterior: Posterior) -> Path:
@@ -104,11 +114,12 @@ def refine(options: RefineOptions, posterior: Posterior) -> Path:
     model = load_bundle(options.bundle, options.device)
     _fits(model, spec, scans)
     settle(options.out, _identity(options, spec))
+    task = _Task(options, spec, scans, posterior)
     for lap in range(options.laps):
         folder = options.out / f"lap_{lap:02d}"
         if not (folder / "bundle" / CARD).exists():
             logger.info("lap %d of %d", lap + 1, options.laps)
-            _lap(options, lap, folder, model, spec, scans, posterior)
+            _lap(task, lap, folder, model)
         discard(folder / "images")
         model = load_bundle(folder / "bundle", options.device)
         logger.info("lap %d done: %s", lap + 1, _said(model.card.refinement[-1]))
@@ -118,15 +129,13 @@ def refine(options: RefineOptions, posterior: Posterior) -> Path:
     return bundle
 
 
-def _lap(
-    options: RefineOptions, lap: int, folder: Path, model: Bundle, spec: DataSpec, scans: Scans, posterior: Posterior
-) -> None:
-    sampler = options.sampler if model.card.method == REFINED else AMBIENT_SAMPLER
+def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
+    options, card = task.options, model.card
+    sampler = options.sampler if card.method == REFINED else AMBIENT_SAMPLER
     seed = stream(options.seed, -6, lap).initial_seed()
-    card = model.card
-    images = Imputed(folder / "images", scans, options.samples, card.coils > 1, options.device)
-    images.fill(lambda batch: posterior(model, sampler, batch, seed))
-    facts = _once(folder / "e_step.json", lambda: _facts(images, model, sampler, spec, scans, posterior, seed, options))
+    images = Imputed(folder / "images", task.scans, options.samples, card.coils > 1, options.device)
+    images.fill(lambda batch: task.posterior(model, sampler, batch, seed))
+    facts = _once(folder / "e_step.json", lambda: _facts(task, images, model, sampler, seed))
 
     network = build_network(architecture(card.preset)).to(options.device)
     load_weights(model.path, network)
@@ -140,24 +149,21 @@ def _lap(
         variance_ratio=facts["variance"] / first if first > 0 else 1.0, **facts,
     )  # fmt: skip
     refined = replace(model, prior=learner.prior, card=card.model_copy(update={"method": REFINED}))
-    error = _withheld(refined, options.sampler, spec, scans, posterior, seed, options.device)
+    error = _withheld(task, refined, options.sampler, seed)
     update = {
         "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
         "minutes": card.minutes + learner.seconds / 60, "batch_size": options.batch_size,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
-        "data": spec.name, "data_sha256": spec.sha256, "refinement": (*earlier, done),
+        "data": task.spec.name, "data_sha256": task.spec.sha256, "refinement": (*earlier, done),
         "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip
     write_bundle(folder / "bundle", card.model_copy(update=update), learner.average)
 
 
-def _facts(
-    images: Imputed, model: Bundle, sampler: str, spec: DataSpec, scans: Scans, posterior: Posterior, seed: int,
-    options: RefineOptions,
-) -> dict[str, float]:  # fmt: skip
+def _facts(task: _Task, images: Imputed, model: Bundle, sampler: str, seed: int) -> dict[str, float]:
     """What is known of an E-step before its M-step."""
-    found = diversity(images.images(IMAGES), stream(options.seed, -5, 0))
-    error = _withheld(model, sampler, spec, scans, posterior, seed, options.device)
+    found = diversity(images.images(IMAGES), stream(task.options.seed, -5, 0))
+    error = _withheld(task, model, sampler, seed)
     return {"variance": found.variance, "effective_number": found.effective_number, "withheld_nmse": error.nmse}
 
 
@@ -171,23 +177,17 @@ class _Drawn:
         return self.image
 
 
-def _withheld(
-    model: Bundle, sampler: str, spec: DataSpec, scans: Scans, posterior: Posterior, seed: int, device: str
-) -> Summary:
+def _withheld(task: _Task, model: Bundle, sampler: str, seed: int) -> Summary:
     """Error of one posterior sample, drawn from D y, on what D hid: unseen patients, no ground truth."""
-    chosen, places = watched(spec, scans)
-    law, errors, energies = scans.further(), [], []
-    for start in range(0, len(places), together(device)):
-        batch = collate([chosen[i] for i in places[start : start + together(device)]]).to(device)
-        rngs = [stream(seed, -1, 1000 + start + i) for i in range(len(batch))]
-        further = law.draw(batch.operator(), rngs, batch.component, batch.acquired)
+    device = task.options.device
+    patients, batches = watched(task.spec, task.scans, together(device))
+
+    def drawn(batch: Measurement, further: Further) -> _Drawn:
         shown = replace(batch, mask=further.operator.mask)
-        drawn = _Drawn(posterior(model, sampler, shown, seed)[:, :1])
-        error, energy = withheld_error(drawn, batch.y, batch.operator(), further, batch.noise_std)
-        errors.append(error.cpu())
-        energies.append(energy.cpu())
-    patients = [chosen.patient(i) for i in places]
-    return summarise(torch.cat(errors), torch.cat(energies), patients, model.card.steps)
+        return _Drawn(task.posterior(model, sampler, shown, seed)[:, :1])
+
+    placed = (batch.to(device) for batch in batches)
+    return validation(drawn, placed, patients, task.scans.further(), seed, model.card.steps)
 
 
 def _once(path: Path, compute: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,7 +22,7 @@ from ambient_mri.prior.bundle import load_weights, save_bundle
 from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.feed import Prepared, default_workers, feed
-from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.shipped import called
@@ -82,6 +80,10 @@ class TrainOptions:
     method: str = "ambient"
     mlflow: str | None = None
 
+    @property
+    def length(self) -> Length:
+        return Length.of(self.minutes, self.steps, DEFAULT_MINUTES)
+
 
 @dataclass(frozen=True)
 class _Process:
@@ -119,7 +121,7 @@ def dry_run(options: TrainOptions) -> list[str]:
         f"corruption {scans.pattern()}, D keeps {scans.further().keep}",
         f"check      {answer.explain()}",
         f"network    {options.preset}, {size:.1f} million parameters, {_precision(options)}",
-        f"training   {_until(options)}, batches of {options.batch_size}, method {options.method}, seed {options.seed}",
+        f"training   {options.length}, batches of {options.batch_size}, method {options.method}, seed {options.seed}",
         f"output     {options.out / 'bundle'}",
     ]
 
@@ -195,44 +197,31 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
     from ignite.engine import Engine, Events
     from monai.engines import SupervisedTrainer
 
-    started = time.monotonic() - learner.seconds
-    losses: deque[float] = deque(maxlen=1)
+    length, started = options.length, time.monotonic() - learner.seconds
+    if length.progress(learner) >= 1:
+        return
 
     def update(engine: Engine, batch: tuple[Measurement, Draw]) -> dict[str, float]:
         measurement, drawn = batch
         try:
-            loss = learner.update(measurement, drawn, _progress(options, learner))
+            loss = learner.update(measurement, drawn, length.progress(learner))
         except FloatingPointError as problem:
             remedy = "Look for extreme values by `data check`, or try --precision float32; the last checkpoint is kept"
             raise InputError(str(problem), where=measurement.scan_ids[0], remedy=remedy) from problem
         loss, learner.seconds = _together(loss, time.monotonic() - started, process, options.device)
-        losses.append(loss)
         return {"loss": loss}
 
-    def finished(engine: Engine) -> None:
-        if _progress(options, learner) >= 1:
+    def after_step(engine: Engine) -> None:
+        progress, output = length.progress(learner), cast(dict[str, float], engine.state.output)
+        if monitor is not None:
+            monitor.note(learner, output["loss"], progress, LOG_STEPS)
+            if learner.step % CHECKPOINT_STEPS == 0:
+                save_checkpoint(options.out, learner)
+            if learner.step % VALIDATION_STEPS == 0 and progress < 1:  # the end of the run validates anyway
+                monitor.validate(learner)
+        if progress >= 1:
             engine.terminate()
 
-    def every(steps: int, action: Callable[[Engine], None]) -> Callable[[Engine], None]:
-        return lambda engine: action(engine) if learner.step % steps == 0 else None
-
-    def note(engine: Engine) -> None:
-        assert monitor is not None
-        monitor.note(learner, losses[-1], _progress(options, learner), LOG_STEPS)
-
-    def validate(engine: Engine) -> None:
-        if monitor is not None and _progress(options, learner) < 1:  # the end of the run validates anyway
-            monitor.validate(learner)
-
-    handlers: list[Callable[[Engine], None]] = []
-    if monitor is not None:
-        handlers += [
-            note,
-            every(CHECKPOINT_STEPS, lambda _: save_checkpoint(options.out, learner)),
-            every(VALIDATION_STEPS, validate),
-        ]
-    if _progress(options, learner) >= 1:
-        return
     prepared = Prepared(scans, scans.further(), options.seed, options.method)
     batches = Batches(len(scans), options.batch_size, options.seed, learner.step, process.rank, process.world)
     workers = default_workers(options.device) if options.workers is None else options.workers
@@ -243,16 +232,9 @@ def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Proces
     )  # fmt: skip
     if monitor is not None and monitor.tracking is not None:
         trainer.add_event_handler(Events.STARTED, monitor.tracking.start)
-    for handler in (*handlers, finished):
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, after_step)
     logging.getLogger("ignite").setLevel(logging.ERROR)
     trainer.run()
-
-
-def _progress(options: TrainOptions, learner: Learner) -> float:
-    minutes = DEFAULT_MINUTES if options.minutes is None and options.steps is None else options.minutes
-    by_time = learner.seconds / (60 * minutes) if minutes is not None else 0.0
-    return max(by_time, learner.step / options.steps if options.steps is not None else 0.0)
 
 
 def _together(loss: float, seconds: float, process: _Process, device: str) -> tuple[float, float]:
@@ -272,13 +254,6 @@ def _precision(options: TrainOptions) -> torch.dtype:
     if options.precision not in names:
         raise InputError(f"no precision {options.precision!r}", where="--precision", remedy="auto, float32 or bfloat16")
     return names[options.precision]
-
-
-def _until(options: TrainOptions) -> str:
-    if options.minutes is None and options.steps is None:
-        return f"{DEFAULT_MINUTES:g} minutes"
-    limits = [f"{options.minutes:g} minutes"] if options.minutes is not None else []
-    return " or ".join(limits + ([f"{options.steps} steps"] if options.steps is not None else []))
 
 
 def _identity(options: TrainOptions, spec: DataSpec) -> dict[str, Any]:

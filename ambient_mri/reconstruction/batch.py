@@ -124,7 +124,7 @@ def reconstruct(
         case failed, with what was wrong with each; what the others gave is kept (`PartlyDone`).
     """
     method = default_method(bundle_path) if method is None else method
-    choices = Choices(device, strength, outputs.checked(formats), None, None, max_memory, method)
+    choices = Choices(method, device, strength, outputs.checked(formats), max_memory)
     missing, inputs, folder = missing or Missing(), [Path(file) for file in files], layouts.folder_of(Path(out), layout)
     if cluster is not None:  # workers may run in another folder
         inputs, folder = [path.absolute() for path in inputs], folder.absolute()
@@ -132,7 +132,7 @@ def reconstruct(
         missing = missing if missing.mask is None else replace(missing, mask=missing.mask.absolute())
     cases, problems = find_cases(inputs, missing.mask)
     domains = frozenset(case.domain for case in cases)
-    asked = Asked(bundle_path, folder, method, choices, missing, domains, sampling, layout)
+    asked = Asked(bundle_path, folder, choices, missing, domains, sampling, layout)
     job, pace = Job(asked), Pace(sum(case.pixels for case in cases), progress)
     _refuse_harm(job, cases)
     disk.clear_unfinished(folder)

@@ -55,7 +55,6 @@ class Asked:
 
     bundle_path: Path | str | None
     out: Path
-    method: str
     choices: Choices
     missing: Missing
     domains: frozenset[str]
@@ -73,7 +72,7 @@ class Job:
     """
 
     def __init__(self, asked: Asked) -> None:
-        choices, method = replace(asked.choices, device=local_device(asked.choices.device)), asked.method
+        choices, method = replace(asked.choices, device=local_device(asked.choices.device)), asked.choices.method
         if asked.domains == {"kspace"} and not methods.applies(method, "kspace"):
             raise InputError(f"{method} does not reconstruct k-space", where="method", remedy="Choose one-step or tv")
         bundle, weights = None, ""
@@ -86,7 +85,7 @@ class Job:
             choices = replace(choices, card=bundle.card, calibration=calibration)
         self.out, self.method, self.choices, self.missing = asked.out, method, choices, asked.missing
         self.layout, self.manifest = asked.layout, Manifest(asked.out)
-        self.settings = _settings(method, choices, weights, asked.sampling)
+        self.settings = _settings(choices, weights, asked.sampling)
         self._run = methods.reconstruction(method, bundle, asked.sampling)
         self._several = method in methods.POSTERIOR and (asked.sampling is None or asked.sampling.samples > 1)
 
@@ -190,15 +189,15 @@ class Job:
         return restored_images(case.volume, self._run, self.choices, self.missing)  # type: ignore[arg-type]
 
 
-def _settings(method: str, choices: Choices, weights: str, sampling: Sampling | None) -> dict[str, Any]:
+def _settings(choices: Choices, weights: str, sampling: Sampling | None) -> dict[str, Any]:
     """What determines the outputs of all cases, together with their content."""
     settings: dict[str, Any] = {
-        "method": method,
+        "method": choices.method,
         "strength": choices.strength,
         "bundle_sha256": weights,
         "version": ambient_mri.__version__,
     }
-    if method in methods.POSTERIOR:
+    if choices.method in methods.POSTERIOR:
         sampling = Sampling() if sampling is None else sampling
         settings |= {"samples": sampling.samples, "nfe": sampling.nfe, "time_budget": sampling.seconds,
                      "seed": sampling.seed}  # fmt: skip

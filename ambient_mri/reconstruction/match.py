@@ -22,12 +22,7 @@ def differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
 
 
 def _differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
-    found = []
-    law, mask = card.acquisition.pattern, measured.mask
-    if measured.matrix != card.image_shape:
-        found.append(
-            f"the matrix is {_size(measured.matrix)}, the model was trained on {_size(card.image_shape)} images"
-        )
+    found, law, mask = other_matrix(measured.matrix, card), card.acquisition.pattern, measured.mask
     if (mask.shape[0] == 1) != law.kind.endswith(("lines", "from_files", "fully_sampled")):
         kind = "lines" if mask.shape[0] == 1 else "points"
         found.append(f"{kind} were measured, the model was trained with {law.kind}")
@@ -43,6 +38,12 @@ def _differences(measured: MeasuredVolume, card: Card) -> tuple[str, ...]:
     if not 1 / NOISE_FACTOR <= max(noise, LEAST_NOISE) / max(card.noise_std, LEAST_NOISE) <= NOISE_FACTOR:
         found.append(f"the noise is {noise:.3f} (image standard deviation .5), in training it was {card.noise_std:.3f}")
     return tuple(found)
+
+
+def other_matrix(shape: tuple[int, int], card: Card) -> list[str]:
+    """A sentence where images `(y, x)` of this shape are of another matrix than those of the training."""
+    ours, theirs = (f"{rows} x {columns}" for rows, columns in (shape, card.image_shape))
+    return [] if ours == theirs else [f"the matrix is {ours}, the model was trained on {theirs} images"]
 
 
 def acceleration(mask: Tensor) -> float:
@@ -65,7 +66,3 @@ def _rate(measured: MeasuredVolume, card: Card) -> list[str]:
 
 def _coils(count: int) -> str:
     return "one coil" if count == 1 else f"{count} coils"
-
-
-def _size(shape: tuple[int, int]) -> str:
-    return f"{shape[0]} x {shape[1]}"

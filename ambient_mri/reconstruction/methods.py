@@ -34,7 +34,7 @@ TYPICAL = {
     "l1-wavelet": 0.003,
     "tv": 0.003,
 }
-"""Where tuning starts: strengths for a noise of about 1 % of the image's peak."""
+"""Where tuning starts: strengths for a noise of about 1 % of the image's peak. Methods that are absent have none."""
 
 Reconstruct = Callable[[Measurement, float | None], Tensor]
 """(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
@@ -78,7 +78,7 @@ def applies(method: str, domain: str) -> bool:
 
 def has_strength(method: str) -> bool:
     """Whether the method has a regularisation strength to tune."""
-    return method not in ("zero-filled", "biharmonic", "a-dps", "ddrm", "dds", "mmps")
+    return method in TYPICAL
 
 
 def needs_network(method: str) -> bool:

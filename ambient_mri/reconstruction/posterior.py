@@ -41,8 +41,6 @@ class Kind:
         Whether it takes an ambient prior; the others take a proper one.
     before
         Evaluations before the first noise level.
-    strength
-        Whether its strength is tuned; the others are in units of the noise and have nothing to tune.
     derivative
         Whether it asks for derivatives of the network, which have to be kept room for.
     """
@@ -53,19 +51,17 @@ class Kind:
     high: float = SIGMA_MAX
     ambient: bool = False
     before: int = 0
-    strength: bool = False
     derivative: bool = False
 
 
 KINDS = {
-    "a-fill": Kind(a_fill.a_fill, a_fill.CORRECTIONS, 5, a_fill.HIGHEST, ambient=True, before=1, strength=True),
+    "a-fill": Kind(a_fill.a_fill, a_fill.CORRECTIONS, 5, a_fill.HIGHEST, ambient=True, before=1),
     "a-dps": Kind(a_dps.a_dps, a_dps.CORRECTIONS, 20, ambient=True, derivative=True),
-    "dps": Kind(dps.dps, dps.CORRECTIONS, 100, strength=True, derivative=True),
+    "dps": Kind(dps.dps, dps.CORRECTIONS, 100, derivative=True),
     "ddrm": Kind(ddrm.ddrm, ddrm.CORRECTIONS, 20),
     "dds": Kind(dds.dds, dds.CORRECTIONS, 100),
     "mmps": Kind(mmps.mmps, mmps.CORRECTIONS, 24, mmps.HIGHEST, derivative=True),
 }
-METHODS = tuple(KINDS)
 
 
 @dataclass(frozen=True)

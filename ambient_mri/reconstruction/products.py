@@ -16,6 +16,7 @@ from ambient_mri.data.readers.dicom import DicomVolume
 from ambient_mri.data.readers.kspace import Affine, KspaceVolume
 from ambient_mri.data.readers.magnitude import ImageVolume, Missing
 from ambient_mri.errors import InputError
+from ambient_mri.fourier import central
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.prior.network import Architecture, architecture
 from ambient_mri.reconstruction import methods, outputs, restoration
@@ -44,6 +45,8 @@ class Choices:
 
     Parameters
     ----------
+    strength
+        Of the method; None: its own default.
     card
         Of the model; None for classical methods.
     calibration
@@ -52,13 +55,13 @@ class Choices:
         Bytes that the process may hold; None: usual sizes of batches.
     """
 
+    method: str
     device: str
     strength: float | None
     formats: tuple[str, ...]
-    card: Card | None
-    calibration: Calibration | None = None
     max_memory: int | None = None
-    method: str = "one-step"
+    card: Card | None = None
+    calibration: Calibration | None = None
 
     @property
     def network(self) -> Architecture | None:
@@ -252,11 +255,9 @@ def _cropped(image: npt.NDArray[Values], volume: KspaceVolume) -> npt.NDArray[Va
     """The central field of view that the header asks for: phase encoding is often oversampled, too."""
     if volume.header is None:
         return image
-    for axis, wanted in ((1, volume.header.recon_matrix[0]), (2, volume.header.recon_matrix[1])):
-        size = image.shape[axis]
-        if 0 < wanted < size:
-            image = image.take(range(size // 2 - wanted // 2, size // 2 - wanted // 2 + wanted), axis)
-    return image
+    wanted = zip(image.shape[1:], volume.header.recon_matrix[:2], strict=True)
+    rows, columns = (central(size, kept if 0 < kept < size else size) for size, kept in wanted)
+    return image[:, rows, columns]
 
 
 def _voxel_mm(volume: KspaceVolume, shape: tuple[int, ...]) -> tuple[float, float, float] | None:
@@ -277,7 +278,7 @@ def _affine(volume: KspaceVolume, shape: tuple[int, ...]) -> Affine | None:
     if volume.affine is None:
         return None
     affine = volume.affine.copy()
-    top, left = (size // 2 - kept // 2 for size, kept in zip(volume.shape[-2:], shape[-2:], strict=True))
+    top, left = (central(size, kept).start for size, kept in zip(volume.shape[-2:], shape[-2:], strict=True))
     affine[:3, 3] += affine[:3, :3] @ np.array([left, top, 0.0])
     return affine
 

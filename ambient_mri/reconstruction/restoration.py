@@ -11,6 +11,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, energy_scale
 from ambient_mri.prior.card import Card
 from ambient_mri.reconstruction import methods
+from ambient_mri.reconstruction.match import other_matrix
 from ambient_mri.reconstruction.withheld import Withheld, joined, withheld
 from ambient_mri.sampling.proper import is_proper
 
@@ -77,10 +78,7 @@ def restore(
 
 def differences(shape: tuple[int, int], measured: npt.NDArray[np.bool_], card: Card) -> tuple[str, ...]:
     """Where images differ from what a model learned from; see `match.differences`."""
-    found = []
-    if shape != card.image_shape:
-        sizes = [f"{rows} x {columns}" for rows, columns in (shape, card.image_shape)]
-        found.append(f"the matrix is {sizes[0]}, the model was trained on {sizes[1]} images")
+    found = other_matrix(shape, card)
     if is_proper(card):  # which met no mask
         return tuple(found)
     damaged = measured[~measured.all(axis=(1, 2))]

@@ -87,19 +87,17 @@ def damaged_again(mask: Tensor, rng: Generator) -> Tensor:
     return again if 2 * int(again.sum()) <= int(mask.sum()) else torch.zeros_like(again)
 
 
-def withheld(measurement: Measurement, run: Reconstruct, strength: float | None, *, seed: int = 0) -> Withheld | None:
+def withheld(measurement: Measurement, run: Reconstruct, strength: float | None) -> Withheld | None:
     """Reconstruct a batch without some of what was measured, and compare; None where nothing can be kept back.
 
-    The slices of a batch have one mask, and lose the same samples.
+    The slices of a batch have one mask, and lose the same samples, which the name of the volume decides.
 
     Parameters
     ----------
     run, strength
         As the images were made.
-    seed
-        Of what is kept back, together with the name of the volume.
     """
-    rng = stream(measurement.scan_ids[0].rpartition("/")[0], "kept back", seed)
+    rng = stream(measurement.scan_ids[0].rpartition("/")[0], "kept back")
     choose = kept_back if measurement.domain == "kspace" else damaged_again
     held = choose(measurement.mask[0, 0].cpu(), rng)[None, None].expand(len(measurement), -1, -1, -1)
     held = held.to(measurement.y.device)

@@ -38,10 +38,8 @@ def _pairs(result: AuditResult) -> list[str]:
         chart,
         f"<p>{pairs.flagged_samples} samples are exceptionally near to one training patient: distance to the nearest "
         f"below {pairs.threshold:.3f} of that to the nearest other patient, which {percent(pairs.rate)} of samples "
-        f"reach "
-        f"with hold-out patients. They concern {pairs.flagged_patients} training patients, where chance alone would "
-        f"give "
-        f"about {pairs.expected_patients:.1f}. Smallest ratio of Carlini et al. (2023): "
+        f"reach with hold-out patients. They concern {pairs.flagged_patients} training patients, where chance alone "
+        f"would give about {pairs.expected_patients:.1f}. Smallest ratio of Carlini et al. (2023): "
         f"{pairs.carlini_smallest[0]:.3f} with training, {pairs.carlini_smallest[1]:.3f} with hold-out patients.</p>",
     ]
 
@@ -54,9 +52,8 @@ def _recovery(result: AuditResult) -> list[str]:
             "<p>Not done: it needs access to the model. Samples alone cannot show this kind of leak.</p>",
         ]
     chart = line_chart(
-        "Gap in recovering withheld measurements against the noise level", "noise level σ (image standard deviation "
-        ".5)",
-        "hold-out less training, log error",
+        "Gap in recovering withheld measurements against the noise level",
+        "noise level σ (image standard deviation .5)", "hold-out less training, log error",
         [Line("G(σ), 95 %", curves.levels, curves.gap, curves.gap_low, curves.gap_high)],
         logarithmic=True, zero=True,
     )  # fmt: skip
@@ -66,12 +63,10 @@ def _recovery(result: AuditResult) -> list[str]:
     return [
         "<h2>T4: are withheld measurements of training patients predicted better?</h2>",
         chart,
-        f"<p>Above the line: the model knows its training scans. A training patient is recovered better than a "
-        f"hold-out "
+        "<p>Above the line: the model knows its training scans. A training patient is recovered better than a hold-out "
         f"patient with probability {member.auc:.2f} ({member.auc_ci95[0]:.2f} to {member.auc_ci95[1]:.2f}; .5 is "
-        f"chance); "
-        f"{percent(member.sensitivity_at_1_percent)} of training patients are recovered better than all but 1 % of the "
-        f"hold-out.{beside}</p>",
+        f"chance); {percent(member.sensitivity_at_1_percent)} of training patients are recovered better than all but "
+        f"1 % of the hold-out.{beside}</p>",
     ]
 
 
@@ -99,12 +94,11 @@ def _measured(result: AuditResult) -> list[str]:
     )  # fmt: skip
     blind = "" if result.blind_share is None else (
         f" A scan measured {percent(1 - result.blind_share)} of its samples; a copy that agrees with it only in the "
-        f"other "
-        f"{percent(result.blind_share)} is invisible here."
+        f"other {percent(result.blind_share)} is invisible here."
     )  # fmt: skip
     return [
         "<h2>T3: the same from measured samples alone</h2>",
-        f"<p>Samples are compared with scans in what the scanner measured, without any reconstruction, with the low "
+        "<p>Samples are compared with scans in what the scanner measured, without any reconstruction, with the low "
         f"frequencies that all patients share weighed down.{blind}</p>",
         chart,
     ]

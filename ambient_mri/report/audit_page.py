@@ -160,21 +160,18 @@ def _confounds(result: AuditResult) -> list[str]:
     return [
         "<h2>Confounds</h2>",
         "<p>Site, scanner, slice position or contrast that differ between training and hold-out would look like "
-        f"memorization. Without the generator, a classifier tells training from hold-out patients with an AUC of "
+        "memorization. Without the generator, a classifier tells training from hold-out patients with an AUC of "
         f"{first.statistic:.2f} (interval {first.low:.2f} to {first.high:.2f}); .5 is chance. Every patient "
-        f"contributes "
-        f"the same number of slices ({result.data.slices_per_patient}); slices and samples with next to no content "
-        f"were "
-        "left out on both sides; mirror images count alike for both.</p>",
+        f"contributes the same number of slices ({result.data.slices_per_patient}); slices and samples with next to no "
+        "content were left out on both sides; mirror images count alike for both.</p>",
     ]
 
 
 def _law(result: AuditResult) -> list[str]:
     return [
         "<h2>Terms of data protection</h2>",
-        "<p>Where the questions of EDPB Opinion 28/2024 on AI models and of WP216 (Opinion 05/2014 on "
-        "anonymisation) are "
-        "touched. The assessment itself, with all means reasonably likely to be used, is the controller's.</p>",
+        "<p>Where the questions of EDPB Opinion 28/2024 on AI models and of WP216 (Opinion 05/2014 on anonymisation) "
+        "are touched. The assessment itself, with all means reasonably likely to be used, is the controller's.</p>",
         table((), [(escape(term), escape(where)) for term, where in LEGAL_TERMS], left=(0, 1)),
     ]
 

@@ -23,8 +23,7 @@ LEGAL_TERMS = (
 )
 GLOSSARY = (
     ("NOT DETECTED", "No test found copies, and copies at the stated rate would have been found. Not a proof that "
-    "nobody "
-     "can be recognised."),
+     "nobody can be recognised."),
     ("INDICATIONS", "Single pairs or patients stand out, but no test does after adjustment."),
     ("DETECTED", "At least one test found that training patients are given away, with an error of at most 5 %."),
     ("INCONCLUSIVE", "Too few patients or samples, or samples too poor, for an answer."),

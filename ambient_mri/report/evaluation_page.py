@@ -8,7 +8,8 @@ from html import escape
 import numpy as np
 
 from ambient_mri.evaluation.results import Evaluation, Example, Row
-from ambient_mri.report.figures import Series, grey, heat, interval_chart, png_uri
+from ambient_mri.pictures import grey
+from ambient_mri.report.figures import Series, heat, interval_chart, png_uri
 from ambient_mri.report.page import document
 from ambient_mri.report.table import COLUMNS, by_acceleration, gain_sentence, missing_note, winners
 

@@ -23,12 +23,6 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def grey(image: NDArray[np.floating], peak: float) -> NDArray[np.uint8]:
-    """Magnitude image: black at 0, white at `peak`; values beyond saturate."""
-    level = np.clip(np.nan_to_num(image) / max(peak, 1e-12), 0, 1)
-    return np.asarray(np.round(255 * level), np.uint8)
-
-
 def heat(error: NDArray[np.floating], peak: float) -> NDArray[np.uint8]:
     """Error map: black at 0 through red and yellow to white at `peak`."""
     level = 3 * np.clip(np.nan_to_num(error) / max(peak, 1e-12), 0, 1)

@@ -105,7 +105,7 @@ def missing_note(evaluation: Evaluation) -> str:
 
 
 def gain_sentence(gain: Gain) -> str:
-    """One-step beside its best rival, in words that are as true when it loses."""
+    """A network's method beside a classical one, in words that are as true when it loses."""
     side = "ahead of" if gain.psnr.mean >= 0 else "behind"
     if gain.psnr.low == gain.psnr.high:
         return f"{gain.method} is {abs(gain.psnr.mean):.2f} dB {side} {gain.rival} (one patient: no interval)"

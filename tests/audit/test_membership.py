@@ -54,6 +54,11 @@ def test_a_reference_that_shares_what_is_hard_adds_power_and_no_false_alarms() -
     assert np.mean(np.array(beside) <= 0.05) > np.mean(np.array(alone) <= 0.05) + 0.3
 
 
+def test_what_the_reference_explains_is_taken_off_at_its_own_slope() -> None:
+    reference = np.random.default_rng(2).standard_normal((30, 2))
+    assert np.abs(less_difficulty(3 + 0.4 * reference, reference)).max() < 1e-12
+
+
 def test_interval_covers_the_true_gap() -> None:
     rng = np.random.default_rng(1)
     covered = []

@@ -1,4 +1,4 @@
-"""Corrections, intervals, limits, ε: against closed forms and printed tables."""
+"""Corrections, ranks, intervals, limits, ε: against closed forms and printed tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambient_mri.audit.canaries import epsilon_lower_bound
+from ambient_mri.audit.exchangeability import exchangeability
 from ambient_mri.audit.multiplicity import benjamini_hochberg, clopper_pearson, holm, upper_bound
 from ambient_mri.audit.power import describe, detection_rate, samples_needed, sensitivity
 
@@ -68,3 +69,11 @@ def test_few_patients_are_called_few() -> None:
     assert limits.least_patients is None
     assert not limits.adequate
     assert "too few patients" in "\n".join(describe(limits))
+
+
+def test_a_tie_counts_for_the_hold_out() -> None:
+    found = exchangeability(np.array([2.0, 1.0, 3.0]), np.array([2.0, 0.0, 1.0, 3.0]))
+    assert found.above == 0
+    assert found.p_value == 1
+    assert found.conformal.tolist() == [3 / 5, 4 / 5, 2 / 5]
+    assert exchangeability(np.array([2.0, 1.0, 3.1]), np.array([2.0, 0.0, 1.0, 3.0])).above == 1

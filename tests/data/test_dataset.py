@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from ambient_mri.data import slices
-from ambient_mri.data.acquired import MeasuredVolume
+from ambient_mri.data.acquired import MeasuredVolume, equispaced
 from ambient_mri.data.dataset import Scans, open_evaluation, open_scans
 from ambient_mri.data.readers.fastmri import open_volume
 from ambient_mri.data.spec import load_spec
@@ -300,6 +300,13 @@ def test_equally_spaced_masks_of_files_are_no_frequencies(tmp_path, write_fastmr
     named = load_spec(str(fastmri_spec(acquisition={"pattern": stated}))).pattern()
     mask = open_volume(tmp_path / "files" / "scan0.h5").mask
     assert any(torch.equal(named.draw((64, 64), torch.Generator().manual_seed(i)), mask) for i in range(40))
+
+
+def test_lines_on_two_combs_are_not_equally_spaced():
+    lines = torch.zeros(1, 48, dtype=torch.bool)
+    lines[:, [0, 4, 8, 12, 24, 36, 40, 44]] = True
+    assert equispaced(lines)
+    assert not equispaced(lines.roll(1, -1) & (torch.arange(48) > 24) | lines & (torch.arange(48) < 25))
 
 
 def test_single_coil_volumes(tmp_path, write_fastmri):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ambient_mri.data.simulation import Acquisition, acquire, birdcage_maps, simulate_scan, stream, with_pattern
+from ambient_mri.data.simulation import Acquisition, acquire, birdcage_maps, simulate_scan, stream
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.patterns import FullySampled, Pattern, Pixels, RandomLines
@@ -61,7 +61,7 @@ def test_unmeasured_samples_are_zero_and_never_read() -> None:
 def test_another_pattern_keeps_phase_coils_and_noise() -> None:
     setting = lines(noise_std=0.05)
     a = simulate_scan(phantom(), setting, "a").measurement
-    b = simulate_scan(phantom(), with_pattern(setting, FullySampled(RandomLines(acceleration=3))), "a").measurement
+    b = simulate_scan(phantom(), replace(setting, pattern=FullySampled(RandomLines(acceleration=3))), "a").measurement
     both = a.mask & b.mask
     assert int(both.sum()) == int(a.mask.sum()) < SHAPE[1] == int(b.mask.expand(1, 1, 1, -1).sum() // b.mask.shape[-2])
     difference = (a.y * a.scale - b.y * b.scale)[both.expand_as(a.y)]

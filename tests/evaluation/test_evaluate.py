@@ -13,7 +13,8 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.evaluation import evaluate as module
 from ambient_mri.evaluation import scoring
-from ambient_mri.evaluation.evaluate import Evaluation, evaluate
+from ambient_mri.evaluation.evaluate import evaluate
+from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.shipped import located

@@ -18,11 +18,11 @@ from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines
 from ambient_mri.prior.feed import compared
-from ambient_mri.prior.monitor import summarise
 from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import draw, stream, white
+from ambient_mri.prior.validation import summarise
 from ambient_mri.solvers import Resolvent, conjugate_gradients
 
 
@@ -53,6 +53,20 @@ def test_noisy_targets_teach_the_bayes_estimate(noise_std: float) -> None:
     ]
     best = float(weights[int(torch.tensor(losses).argmin())])
     assert best == pytest.approx(signal**2 / (signal**2 + sigma**2), abs=0.03)
+
+
+@pytest.mark.parametrize("noisier", [0.03, 0.3, 3.0])
+def test_what_d_showed_counts_the_less_the_less_noise_was_added(noisier: float) -> None:
+    """All shown, no network and no drawn noise: the sum is |α y|² over α (α c_out² + σ_y²), with α = 1 - σ_y²/σ²."""
+    y, noise_std = white((1, 1, 4, 4), stream(0, 0, 1)), torch.tensor([0.2])
+    sigma = noise_std * (1 + noisier)
+    A = Masked(Identity(), torch.ones(1, 1, 4, 4, dtype=torch.bool))
+    further = Further(A, torch.ones(1, 1, 4, 4))
+    loss = ambient_loss(Shrink(torch.zeros(())), y, A, further, sigma, noise_std, torch.zeros_like(y))
+    alpha = 1 - float(noise_std / sigma) ** 2
+    squared = float(1 / (1 / sigma**2 + 1 / DATA_STD**2))  # c_out²
+    expected = alpha * float(y.abs().square().mean()) / (alpha * squared + 0.2**2)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_unmeasured_samples_are_never_read() -> None:

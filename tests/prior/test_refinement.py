@@ -22,7 +22,7 @@ from ambient_mri.operators import Masked
 from ambient_mri.prior import imputed, maximisation, training
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.imputed import Imputed
-from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.refinement import RefineOptions, refine
 from ambient_mri.prior.steps import Draw
 from ambient_mri.reconstruction import methods
@@ -233,7 +233,7 @@ def test_steps_take_as_many_images_as_asked(size: int, tmp_path: Path, monkeypat
     scans = open_scans(load_spec("brain_demo"), "train", limit=4)
     images = Imputed(tmp_path, scans, 2, coils=True)
     images.fill(lambda batch: torch.zeros(len(batch), 2, 16, 16) + 0j)
-    maximisation.maximise(tmp_path, cast(Learner, Watched()), images, maximisation.Length(steps=2), size, 0)
+    maximisation.maximise(tmp_path, cast(Learner, Watched()), images, Length(steps=2), size, 0)
     assert taken == [size, size]
 
 

@@ -58,6 +58,17 @@ def test_a_moved_scan_measures_the_moved_image(rows: int, columns: int, domain: 
     assert bool(((after.further.weight > 0) == moved.mask).all())  # weights stay with their samples
 
 
+def test_padding_is_mirrored_with_the_lines_that_were_acquired() -> None:
+    measurement, _ = scans((8, 16), "kspace")
+    acquired = (torch.arange(16) >= 5).expand(len(measurement), 1, 1, -1)
+    padded = replace(measurement, mask=measurement.mask & acquired, acquired=acquired)
+    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    moved, _ = move(padded, draw(padded, law_of("kspace"), rngs), LAW, rngs)
+    assert moved.acquired is not None
+    assert not torch.equal(moved.acquired, acquired)
+    assert not bool((moved.mask & ~moved.acquired).any())
+
+
 def test_all_moves_occur_and_each_sample_has_its_own() -> None:
     measurement, _ = scans((12, 12), "kspace", 1)
     batch = measurement[[0] * 64]

@@ -23,12 +23,12 @@ from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.data.readers.dicom import open_volumes
 from ambient_mri.data.readers.dicom_files import find_files
 from ambient_mri.data.readers.magnitude import Missing
+from ambient_mri.data.readers.nifti import RAS_TO_LPS
 from ambient_mri.data.simulation import birdcage_maps, stream
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft1c, fft2c
 from ambient_mri.reconstruction.batch import reconstruct
 from ambient_mri.reconstruction.cases import Case, find_cases
-from ambient_mri.reconstruction.export.nifti import LPS_TO_RAS
 from ambient_mri.reconstruction.layout import bids
 
 SIZE, SLICES = 48, 3
@@ -104,7 +104,7 @@ def test_mrd_becomes_dicom_and_nifti_of_one_place(
     assert np.linalg.norm(image - truth) / np.linalg.norm(truth) < 0.15
     ours = nib.load(out / "scan.nii.gz")
     first = 0 if not three_d else SLICES // 2  # position is that of the centre of a slab
-    centre = LPS_TO_RAS @ ours.affine @ [SIZE // 2, SIZE // 2, first, 1]
+    centre = RAS_TO_LPS @ ours.affine @ [SIZE // 2, SIZE // 2, first, 1]
     assert np.allclose(centre[:3], CENTRE, atol=1e-3)
     words = ["-b", "n", "-z", "n", "-f", "theirs", "-o", str(tmp_path), str(out / "scan_dicom")]
     subprocess.run([dcm2niix, *words], check=True, capture_output=True)
@@ -113,7 +113,7 @@ def test_mrd_becomes_dicom_and_nifti_of_one_place(
     (series,), problems = open_volumes(find_files(out / "scan_dicom"))
     assert problems == []
     values = np.stack([series.read(i) for i in range(SLICES)]).transpose(2, 1, 0)
-    back = nib.as_closest_canonical(nib.Nifti1Image(values, LPS_TO_RAS @ series.affine))
+    back = nib.as_closest_canonical(nib.Nifti1Image(values, RAS_TO_LPS @ series.affine))
     assert np.allclose(back.affine, nib.as_closest_canonical(ours).affine, atol=1e-4)
     assert np.corrcoef(back.get_fdata().ravel(), nib.as_closest_canonical(ours).get_fdata().ravel())[0, 1] > 0.9999
 

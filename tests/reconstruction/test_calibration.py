@@ -20,7 +20,7 @@ from ambient_mri.evaluation.reliability import Curve, held_out
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import weights_sha256
-from ambient_mri.reconstruction.calibration import CALIBRATION, load_calibration
+from ambient_mri.reconstruction.calibration import CALIBRATION, Calibration, load_calibration
 from ambient_mri.report.calibration import reliability_chart
 from ambient_mri.sampling.ensemble import Ensemble
 from tests.laws.markup import Balance
@@ -155,6 +155,16 @@ def test_what_is_held_out_is_not_shown_and_does_not_depend_on_batches(small: Pat
     fewer = Scans(scans.spec, scans.part, scans.records[3:5], 0)
     other = held_out(_Recorder(), fewer, seed=1)  # type: ignore[arg-type]
     assert set(other) == {scans.patient(3), scans.patient(4)}
+
+
+def test_a_factor_is_for_samples_drawn_as_those_that_it_was_fitted_on() -> None:
+    known = Calibration(
+        version="0", weights_sha256="", method="a-fill", samples=8, nfe=5, level=0.9, factor=1.2, data="d",
+        data_sha256="", simulated=True, patients=9, coverage=(0.9, 0.8, 1.0),
+    )  # fmt: skip
+    assert known.differs("a-fill", 8, 5, None) == ""
+    assert known.differs("a-fill", 8, 5, 0.3) == "strength 0.3 instead of the default"
+    assert known.differs("mmps", 4, 5, None) == "method mmps instead of a-fill, samples 4 instead of 8"
 
 
 def test_the_chart_puts_a_calibrated_curve_on_the_diagonal() -> None:

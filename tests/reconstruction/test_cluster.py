@@ -225,7 +225,7 @@ def test_a_worker_that_finds_another_model_does_not_use_it(
     from ambient_mri.reconstruction.job import Asked
     from ambient_mri.reconstruction.products import Choices
 
-    choices = Choices("cpu", None, ("nifti",), None)
-    given = Asked(tiny_bundle, tmp_path, "one-step", choices, Missing(), frozenset({"kspace"}), None, "flat")
+    choices = Choices("one-step", "cpu", None, ("nifti",))
+    given = Asked(tiny_bundle, tmp_path, choices, Missing(), frozenset({"kspace"}), None, "flat")
     with pytest.raises(InputError, match="a worker finds another model here"):
         batch._shared(given, "of yesterday")

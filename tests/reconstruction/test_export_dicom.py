@@ -130,6 +130,14 @@ def test_no_voxel_moves_on_the_way_out_and_back(volume: DicomVolume, tmp_path: P
     assert len(slopes) == 1, "one scale for the series"
 
 
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [([0, 7, 32767], 1), ([0, 0], 1), ([0, 0.25, 0.5], 0.5 / 32767), ([0.5, 300], 300 / 32767), ([0, 65534], 2)],
+)
+def test_a_step_is_one_only_where_values_are_whole_and_fit(values: list[float], step: float) -> None:
+    assert export.value_of_one_step(np.array(values, np.float32)) == pytest.approx(step)
+
+
 def test_whole_values_are_stored_as_they_are(oblique: DicomVolume, tmp_path: Path) -> None:
     stored = np.stack([oblique.stored(i) for i in range(len(oblique))])
     assert oblique.frames[0].rescale == (1, 0)

@@ -75,6 +75,10 @@ def test_each_difference_is_named(measured: _Measured, words: str) -> None:
     assert words in _said(measured, _card())
 
 
+def test_noise_too_low_to_matter_is_not_named() -> None:
+    assert _said(_Measured(_draw(RandomLines(4.0)), noise_std=0.0), _card(noise_std=0.004)) == ""
+
+
 def test_frequencies_of_files_state_the_acceleration() -> None:
     frequency = tuple([1.0] * 8 + [0.25] * 56)  # R = 64 / 22
     facts = AcquisitionFacts.model_validate(

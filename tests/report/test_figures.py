@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 from PIL import Image
 
-from ambient_mri.report.figures import Series, grey, heat, interval_chart, png_uri
+from ambient_mri.pictures import grey
+from ambient_mri.report.figures import Series, heat, interval_chart, png_uri
 
 
 def test_png_uri_holds_the_picture() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from ambient_mri.data.readers.kspace import SampledVolume, sliced
 from ambient_mri.errors import InputError
@@ -59,12 +58,6 @@ def open_volume(path: Path, pattern: Path | None = None) -> SampledVolume:
         raise InputError(f"{slices} slabs of 3-D k-space", where=str(cfl), remedy="`bart slice 13 N` takes one out")
     volume = sliced(np.array(samples[..., 0].transpose(3, 2, 0, 1), dtype=np.complex64, order="C"), mask, str(cfl))
     return SampledVolume(cfl, cfl.stem, volume.samples, volume.mask)
-
-
-def read_pattern(path: Path) -> Tensor:
-    """Bool `(1, x)` or `(z, x)`: the measured phase-encode steps of a pattern file."""
-    samples = _used(_mapped(path), halves(path)[0])
-    return torch.from_numpy(_mask(path, (samples.shape[PHASE_1], samples.shape[PHASE_2])))
 
 
 def _mask(pattern: Path, steps: tuple[int, int]) -> npt.NDArray[np.bool_]:

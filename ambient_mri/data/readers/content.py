@@ -46,6 +46,12 @@ def files_of(path: Path) -> list[Path]:
     return paths
 
 
+def raw_data(folder: Path) -> list[Path]:
+    """Files of k-space in a folder and below; of BART's pairs the half with the samples."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".hdr")
+    return [path for path in found if kind(path) in KSPACE]
+
+
 def open_kspace(path: Path, pattern: Path | None = None) -> list[KspaceVolume]:
     """The volumes of k-space of a file.
 

@@ -6,7 +6,6 @@ Magnitude images carry no phase and no coils: they are input for restoring missi
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ambient_mri.data.readers.dicom_files import decoded, read_header
+from ambient_mri.data.readers.dicom_files import decoded, read_header, series_name
 from ambient_mri.data.readers.dicom_frames import BesideImages, Frame, frames, unquoted
 from ambient_mri.data.readers.kspace import Affine
 from ambient_mri.errors import InputError
@@ -153,7 +152,7 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
     that lack a UID, or share that of an image with other content, and series of two patients are not used. What lies
     beside images, such as DICOMDIR, is passed over if there are any.
     """
-    series: dict[tuple[str, str], list[_Opened]] = {}
+    series: dict[str, list[_Opened]] = {}
     problems: list[InputError] = []
     passed: list[InputError] = []
     seen: dict[str, _Opened] = {}
@@ -162,7 +161,7 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
             one = _opened(path)
             twin = seen.setdefault(one.instance, one)
             if twin is one:
-                series.setdefault((_hash(one.study), _hash(one.series)), []).append(one)
+                series.setdefault(series_name(one.study, one.series), []).append(one)
             elif _copies(one, twin):
                 LOG.info("%s is a copy of %s: left out", path, twin.path)
             else:  # the other is not named: its folder may be called after another patient
@@ -173,10 +172,10 @@ def open_volumes(paths: Iterable[Path]) -> tuple[list[DicomVolume], list[InputEr
         except InputError as problem:
             problems.append(problem)
     volumes: list[DicomVolume] = []
-    for (study, number), members in series.items():
+    for name, members in series.items():
         try:
             _refuse_two_patients(members)
-            volumes += _volumes(f"{study}-{number}", [frame for one in members for frame in one.frames])
+            volumes += _volumes(name, [frame for one in members for frame in one.frames])
         except InputError as problem:
             problems.append(problem)
     if not volumes and not problems:
@@ -282,7 +281,3 @@ def _stacks(group: Sequence[Frame]) -> Iterator[tuple[Frame, ...]]:
         )  # fmt: skip
     for repeat in range(counts.pop()):
         yield tuple(sorted(at, key=lambda frame: frame.sort)[repeat] for _, at in places)
-
-
-def _hash(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()[:8]

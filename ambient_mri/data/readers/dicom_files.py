@@ -1,8 +1,12 @@
-"""DICOM files: found by content, parsed and decoded. What is said of a damaged one never quotes a value."""
+"""DICOM files: found by content, named without naming a patient, parsed and decoded.
+
+What is said of a damaged one never quotes a value.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -18,6 +22,16 @@ from ambient_mri.errors import InputError
 
 GZIP = b"\x1f\x8b"
 SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+def pseudonym(uid: str, length: int = 8) -> str:
+    """The start of a hash. Who knows the UID can recompute it; nobody else learns anything."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:length]
+
+
+def series_name(study: str, series: str) -> str:
+    """What a series is called, given its UIDs: reconstructions of it, and its folder where an archive sent it."""
+    return f"{pseudonym(study)}-{pseudonym(series)}"
 
 
 def is_dicom(path: Path) -> bool:

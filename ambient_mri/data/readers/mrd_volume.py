@@ -17,6 +17,7 @@ from ambient_mri.data.readers.hdf5 import opened
 from ambient_mri.data.readers.ismrmrd_header import Header
 from ambient_mri.data.readers.kspace import Affine, SampledVolume, sliced
 from ambient_mri.errors import InputError
+from ambient_mri.fourier import central
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,10 @@ class MRDVolume:
         cut = sliced(samples, mask, str(self.path))
         samples, affine, header = cut.samples, cut.permuted(self.affine), self.header
         if cut.axes[0] == 1:  # slices along the readout: its oversampled ends are outside the object
-            wanted = min(self.header.recon_matrix[0], len(samples))
-            first = len(samples) // 2 - wanted // 2
-            samples = samples[first : first + wanted]
+            kept = central(len(samples), min(self.header.recon_matrix[0], len(samples)))
+            samples = samples[kept]
             if affine is not None:
-                affine[:3, 3] += first * affine[:3, 2]
+                affine[:3, 3] += kept.start * affine[:3, 2]
             header = self.header.permuted((2, 1, 0))
         return SampledVolume(self.path, self.name, samples, cut.mask, header, self.noise_std, affine)
 

@@ -20,6 +20,7 @@ from ambient_mri.data.readers.images import padding
 from ambient_mri.errors import InputError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""NIfTI's axes point right, anterior, superior; DICOM's left, posterior, superior."""
 
 
 def list_slices(
@@ -80,12 +81,6 @@ def read_slice(path: Path, index: int) -> tuple[Tensor, Tensor]:
             affine[:3, 3] += (plane.shape[axis] - 1) * affine[:3, 1 - axis]
             affine[:3, 1 - axis] *= -1
     return torch.from_numpy(np.array(plane, order="C")), torch.from_numpy(affine)
-
-
-def middle(path: Path) -> int:
-    """Number of the middle axial slice."""
-    image = _load(path)
-    return int(image.shape[_axes(image)[0]]) // 2
 
 
 def slice_count(path: Path) -> int:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import ambient_mri
 from ambient_mri.data.readers.dicom_frames import unquoted
 from ambient_mri.errors import InputError
+from ambient_mri.files import replacing_folder
 from ambient_mri.reconstruction.export.dicom_source import Source
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -167,25 +166,6 @@ def value_of_one_step(image: npt.NDArray[np.float32]) -> float:
 def holds_series_only(folder: Path) -> bool:
     """Whether a folder has nothing but what `write_mr_series` calls its images, so that no more is lost with it."""
     return all(re.fullmatch(r"IM\d{4,}\.dcm", one.name) for one in folder.iterdir())
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place once the block is through.
-
-    What a run that was killed left under the temporary name is cleared away.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _identify(

@@ -89,15 +89,15 @@ def write_stacks(
         Slices of the volume.
     """
     view, pixel = View.of(affine), (1.0, 1.0) if voxel_mm is None else (voxel_mm[1], voxel_mm[0])
-    white = max(float(np.quantile(stacks["image"][1], pictures.WHITE_QUANTILE)), 1e-30)
+    white = pictures.white(stacks["image"][1])
     facts: dict[str, Any] = {"edges": view.edges, "slices": shown_slices(count), "count": count, "files": {}}
     for name, (path, stack) in stacks.items():
         top = white
         if name == "deviation":
-            top = max(float(np.quantile(stack, pictures.WHITE_QUANTILE)), 1e-30)
+            top = pictures.white(stack)
             facts["deviation_white"] = float(f"{top / white:.2g}")
         planes = [_resized(plane, view.pixel_mm(*pixel)) for plane in view(stack)]
-        grey = (255 * np.clip(np.stack(planes) / top, 0, 1)).round().astype(np.uint8)
+        grey = pictures.grey(np.stack(planes), top)
         facts["size"] = [int(grey.shape[2]), int(grey.shape[1])]
         pictures.write_png(folder / path, grey.reshape(-1, grey.shape[2]))
         facts["files"][name] = path.as_posix()

@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ambient_mri import files
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM's axes point left, posterior, superior; NIfTI's right, anterior, superior."""
+from ambient_mri.data.readers.nifti import RAS_TO_LPS
 
 
 def write_nifti(
@@ -39,14 +37,14 @@ def write_nifti(
 
     nifti1: Any = nib.Nifti1Image  # untyped
     data = np.ascontiguousarray(volume.transpose(2, 1, 0), dtype=np.float32)
-    image = nifti1(data, None if affine is None else LPS_TO_RAS @ affine)
+    image = nifti1(data, None if affine is None else RAS_TO_LPS @ affine)  # its own inverse
     if affine is None:
         image.header.set_zooms(voxel_mm or (1.0, 1.0, 1.0))
         image.header.set_sform(None, code=0)
         image.header.set_qform(None, code=0)
     else:
-        image.header.set_sform(LPS_TO_RAS @ affine, code=1)  # scanner coordinates
-        image.header.set_qform(LPS_TO_RAS @ affine, code=1)
+        image.header.set_sform(RAS_TO_LPS @ affine, code=1)  # scanner coordinates
+        image.header.set_qform(RAS_TO_LPS @ affine, code=1)
     image.header.set_xyzt_units(xyz="mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     content = image.to_bytes()
