@@ -157,6 +157,21 @@ def test_what_is_held_out_is_not_shown_and_does_not_depend_on_batches(small: Pat
     assert set(other) == {scans.patient(3), scans.patient(4)}
 
 
+def test_a_patient_of_whom_nothing_was_hidden_does_not_count(tmp_path: Path) -> None:
+    """Of some ten lines beyond the centre a coin for each may hide none. The share of nothing made the factor 100."""
+    law = "{kind: gaussian_lines, acceleration: 4}"
+    (tmp_path / "few.yaml").write_text(SMALL + f"acquisition: {{pattern: {law}}}\n")
+    scans, recorder = open_scans(load_spec(str(tmp_path / "few.yaml")), "validation"), _Recorder()
+    found = held_out(recorder, scans)  # type: ignore[arg-type]
+    hidden = {scans.patient(i): int(scan.mask.sum()) for i, scan in enumerate(scans)}
+    for (patient, measured), shown in zip(hidden.items(), torch.cat([A.mask for A in recorder.shown]), strict=True):
+        hidden[patient] = measured - int(shown.sum())
+    assert 0 in hidden.values()
+    assert {patient: len(components) for patient, components in found.items()} == {
+        patient: lines * 32 * 4 * 2 for patient, lines in hidden.items() if lines
+    }
+
+
 def test_the_chart_puts_a_calibrated_curve_on_the_diagonal() -> None:
     levels = (0.25, 0.5, 0.75)
     chart = reliability_chart([Curve("x", 1.0, levels, tuple(Interval(v, v, v) for v in levels))])
