@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,9 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri import files
-from ambient_mri.corruption import Corruption
+from ambient_mri.corruption import Corruption, Mixture
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
+from ambient_mri.patterns import FullySampled, Pattern
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import Bundle, load_bundle, load_card
 from ambient_mri.prior.card import ADVERSARIAL, Card
@@ -105,10 +107,19 @@ def heun(
     return denoised(x, levels[-1])
 
 
+def met(pattern: Pattern) -> Pattern:
+    """The law of the masks that a network met: D thins fully sampled scans as if `law` had drawn their masks, and never
+    shows one whole.
+    """
+    if isinstance(pattern, Mixture):
+        return replace(pattern, laws=tuple(met(law) for law in pattern.laws))
+    return pattern.law if isinstance(pattern, FullySampled) else pattern
+
+
 def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str = "cpu") -> Masked:
     """Ã for each sample: the mask of a scan yet to come, and birdcage coils where there are several.
 
-    Of a proper prior everything is shown.
+    Of a proper prior everything is shown; of an ambient one never, even where scans were fully sampled (see `met`).
     """
     from ambient_mri.data.simulation import birdcage_maps
 
@@ -122,7 +133,7 @@ def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str
         encoding = Fourier()
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]).to(device))
-    scans = Corruption(card.pattern()).draw(encoding, shape, rngs)
+    scans = Corruption(met(card.pattern())).draw(encoding, shape, rngs)
     return Masked(encoding, scans.mask.to(device))
 
 
