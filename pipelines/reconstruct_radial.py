@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ambient_mri.cli.arguments import say, seed
+from ambient_mri.cli.arguments import count, say, seed
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.radial import evaluate_radial
@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--data", default="brain_bids")
-    parser.add_argument("--spokes", type=int, nargs="+", default=[16, 32])
-    parser.add_argument("--limit", type=int, default=20, help="slices of the test split")
-    parser.add_argument("--tuning-slices", type=int, default=6, help="slices of the validation split")
+    parser.add_argument("--spokes", type=count, nargs="+", default=[16, 32])
+    parser.add_argument("--limit", type=count, default=20, help="slices of the test split")
+    parser.add_argument("--tuning-slices", type=count, default=6, help="slices of the validation split")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)

@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ambient_mri.cli.arguments import say, seed
+from ambient_mri.cli.arguments import count, say, seed
 from ambient_mri.cli.program import run_program
 from ambient_mri.data.spec import load_spec
 from ambient_mri.evaluation.volumes import evaluate_volumes
@@ -27,8 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=located, help="a bundle, or a model of the package")
     parser.add_argument("--data", required=True, metavar="SPEC")
     parser.add_argument("--acceleration", type=float, nargs="+", default=[4.0, 8.0])
-    parser.add_argument("--limit", type=int, default=8, help="volumes of the test split")
-    parser.add_argument("--tuning-volumes", type=int, default=2, help="volumes of the validation split")
+    parser.add_argument("--limit", type=count, default=8, help="volumes of the test split")
+    parser.add_argument("--tuning-volumes", type=count, default=2, help="volumes of the validation split")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
