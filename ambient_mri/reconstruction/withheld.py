@@ -86,7 +86,9 @@ def damaged_again(mask: Tensor, rng: Generator) -> Tensor:
     return again if 2 * int(again.sum()) <= int(mask.sum()) else torch.zeros_like(again)
 
 
-def withheld(measurement: Measurement, run: Reconstruct, strength: float | None, *, seed: int = 0) -> Withheld | None:
+def withheld(
+    measurement: Measurement, run: Reconstruct, strength: float | None, *, seed: int = 0, factor: float = 1.0
+) -> Withheld | None:  # fmt: skip
     """Reconstruct a batch without some of what was measured, and compare; None where nothing can be kept back.
 
     The slices of a batch have one mask, and lose the same samples.
@@ -97,6 +99,8 @@ def withheld(measurement: Measurement, run: Reconstruct, strength: float | None,
         As the images were made.
     seed
         Of what is kept back, together with the name of the volume.
+    factor
+        On the standard deviations of samples, as those of the images are multiplied.
     """
     rng = stream(measurement.scan_ids[0].rpartition("/")[0], "kept back", seed)
     choose = kept_back if measurement.domain == "kspace" else damaged_again
@@ -116,7 +120,8 @@ def withheld(measurement: Measurement, run: Reconstruct, strength: float | None,
             one = encoding.forward(drawn.samples[:, k : k + 1]) - predicted
             variance += one.abs().square() / (2 * count)
         at = held.expand(predicted.shape)
-        bounds = _bounds(variance[at], measurement.noise_std.reshape(-1, 1, 1, 1).expand(predicted.shape)[at], count)
+        noise_std = measurement.noise_std.reshape(-1, 1, 1, 1).expand(predicted.shape)
+        bounds = _bounds(factor**2 * variance[at], noise_std[at], count)
         within = torch.view_as_real((truth - predicted)[at]).abs() <= bounds[:, None]
         inside = int(within.sum())
     else:

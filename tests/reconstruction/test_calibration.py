@@ -95,9 +95,16 @@ def test_calibrate_then_reconstruct(
     entry = next(iter(json.loads((tmp_path / "after" / "manifest.json").read_text())["files"].values()))
     assert (entry["deviation_calibrated"], entry["calibrated_on"]) == (True, "small")
     assert entry["deviation_factor"] == pytest.approx(kept["factor"])
+    assert entry["nfe"] == 2
+    (plain,) = json.loads((tmp_path / "before" / "manifest.json").read_text())["files"].values()
+    assert entry["quality"]["coverage"] > plain["quality"]["coverage"], "of the deviations that were written"
 
     assert main([*scan[:-1], "3", "--out", str(tmp_path / "other")]) == 0
     assert "the calibration is for other samples (nfe 3 instead of 2)" in capsys.readouterr().err
+    assert main([*scan[:-2], "--time-budget", "0.001", "--out", str(tmp_path / "timed")]) == 0
+    (timed,) = json.loads((tmp_path / "timed" / "manifest.json").read_text())["files"].values()
+    assert timed["nfe"] == 2, "with --nfe of it the same samples can be drawn again, or calibrated"
+    capsys.readouterr()
     again = [*command[: command.index("--json")], "--limit", "5"]
     assert main(again) == 2
     assert "5 patients cannot bound an interval of 90%" in capsys.readouterr().err
