@@ -34,7 +34,7 @@ from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
 from ambient_mri.sampling.generated import load_generator
 from ambient_mri.sampling.noise import draws, noise_like
-from ambient_mri.sampling.proper import is_proper, whole_images
+from ambient_mri.sampling.proper import is_proper, require_all_levels, whole_images
 
 SIGMA_MAX, RHO = 20.0, 7.0
 STOCHASTIC_BELOW = 1.0  # σ of samples through a mask; of whole images, all noise levels
@@ -161,6 +161,11 @@ def sample_to_folder(
     """Draw `count` images; writes `samples.npy` `(count, y, x)` complex64 and `samples.png`, returns `out`.
 
     `steps` as of `draw_samples`; a generator (AmbientGAN) has none.
+
+    Raises
+    ------
+    InputError
+        If the model knows one noise level only (ssdu): it draws nothing.
     """
     draw = _drawer(bundle_path, steps, device)
     images = []
@@ -178,4 +183,6 @@ def _drawer(bundle_path: Path, steps: int | None, device: str) -> Callable[[Sequ
     """What draws one image a generator of randomness, `(b, 1, y, x)`, from a bundle of either kind."""
     if load_card(bundle_path).method == ADVERSARIAL:
         return load_generator(bundle_path, device).draw
-    return partial(draw_samples, load_bundle(bundle_path, device), steps=steps)
+    bundle = load_bundle(bundle_path, device)
+    require_all_levels(bundle, "sample")
+    return partial(draw_samples, bundle, steps=steps)
