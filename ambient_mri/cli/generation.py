@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from ambient_mri.cli.arguments import Commands, command, count, figures, seed, write_figures
+from ambient_mri.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -35,6 +36,9 @@ def compare_samples(arguments: argparse.Namespace) -> int:
     from ambient_mri.generation.compare import compare
     from ambient_mri.report.generation import Section, comparison_text, generation_page
 
+    if len(dict(arguments.samples)) < len(arguments.samples):
+        raise InputError("two sets have one name, and one of them would be left out", where="SAMPLES",
+                         remedy="Give each a name of its own, as NAME=SAMPLES")  # fmt: skip
     named = [f"{name}={path}" for name, path in arguments.samples]
     words = ["ambient-mri", "compare-samples", *named, "--data", arguments.data, "--split", arguments.split]
     words += ["--limit", str(arguments.limit)] if arguments.limit is not None else []

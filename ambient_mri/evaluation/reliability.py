@@ -164,7 +164,10 @@ def held_out(
     seed: int = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Patients:
-    """What samples drawn from a part of each measurement say about the rest of it, by patient."""
+    """What samples drawn from a part of each measurement say about the rest of it, by patient.
+
+    Patients of whom D hid nothing are not among them.
+    """
     law, started = scans.further().keeping(KEPT), time.monotonic()
     parts: dict[str, list[Components]] = {}
     for rows, batch in _batches(scans):
@@ -172,7 +175,8 @@ def held_out(
         rngs = [stream(seed, -4, row) for row in rows]
         shown = law.draw(batch.operator(), rngs, batch.component).operator
         for i, components in enumerate(_of_batch(run, batch, shown)):
-            parts.setdefault(scans.patient(rows[i]), []).append(_thinned(components, rngs[i]))
+            if len(components):  # where each line has its own coin, D may hide none of a few
+                parts.setdefault(scans.patient(rows[i]), []).append(_thinned(components, rngs[i]))
         done = rows[-1] + 1
         progress(f"{done}/{len(scans)} slices, {(time.monotonic() - started) / done * (len(scans) - done):.0f} s left")
     if not parts:

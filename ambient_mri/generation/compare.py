@@ -66,6 +66,8 @@ def load_samples(path: Path, shape: tuple[int, int]) -> Images:
     except (OSError, ValueError, EOFError) as problem:
         raise InputError("no array of samples can be read here", where=str(path),
                          remedy="Give samples.npy of `ambient-mri sample`") from problem  # fmt: skip
+    if isinstance(values, np.lib.npyio.NpzFile):
+        raise InputError("an archive of several arrays", where=str(path), remedy="Give one array (n, y, x) as .npy")
     if values.ndim != 3 or not np.issubdtype(values.dtype, np.number):
         raise InputError(f"an array {values.shape} of {values.dtype}, not images (n, y, x)", where=str(path))
     if values.shape[1:] != shape:

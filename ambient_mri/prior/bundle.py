@@ -132,24 +132,32 @@ def save_bundle(
     summary: Summary | None, answer: Identifiability,
 ) -> None:  # fmt: skip
     """Write the averaged weights of a training and everything that describes them."""
-    first, law = scans[0], scans.pattern()
-    noise_std = float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean())
+    data = about_data(spec, scans)
     card = Card(
-        version=ambient_mri.__version__, data=spec.name, title=spec.title, data_sha256=spec.sha256,
-        licence=spec.licence, simulated=spec.simulated, acquisition=spec.acquisition,
-        line_frequency=law.frequency if isinstance(law, EmpiricalLines) else None, image_shape=scans.image_shape,
-        coils=int(first.y.shape[1]), noise_std=noise_std, slices=len(scans),
-        patients=len({scans.patient(i) for i in range(len(scans))}), preset=identity["preset"],
-        method=identity["method"], seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60,
-        precision=identity["precision"], initialised_from=identity["init"], identifiability=answer.explain(),
-        batch_size=identity["batch"],
+        **data, version=ambient_mri.__version__, preset=identity["preset"], method=identity["method"],
+        seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60, precision=identity["precision"],
+        initialised_from=identity["init"], identifiability=answer.explain(), batch_size=identity["batch"],
         # λ weighs the noise of a sample against the squared error of the network's image
-        consistency=min(max(2 * noise_std**2 / max(summary.error, 1e-9), 1e-4), 10.0) if summary is not None else 1.0,
+        consistency=1.0 if summary is None
+        else min(max(2 * data["noise_std"] ** 2 / max(summary.error, 1e-9), 1e-4), 10.0),
         withheld_nmse=(summary.nmse, summary.low, summary.high) if summary is not None else None,
-        mixture=_mixture(spec, scans),
     )  # fmt: skip
     average: nn.Module = learner.average
     write_bundle(path, card, learner.average.generator if isinstance(learner, AdversarialLearner) else average)
+
+
+def about_data(spec: DataSpec, scans: Scans) -> dict[str, Any]:
+    """What a card says of the scans that a model learned from."""
+    law = scans.pattern()
+    return {
+        "data": spec.name, "title": spec.title, "data_sha256": spec.sha256, "licence": spec.licence,
+        "simulated": spec.simulated, "acquisition": spec.acquisition,
+        "line_frequency": law.frequency if isinstance(law, EmpiricalLines) else None,
+        "image_shape": scans.image_shape, "coils": int(scans[0].y.shape[1]),
+        "noise_std": float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean()),
+        "slices": len(scans), "patients": len({scans.patient(i) for i in range(len(scans))}),
+        "mixture": _mixture(spec, scans),
+    }  # fmt: skip
 
 
 def write_bundle(path: Path, card: Card, network: nn.Module) -> None:

@@ -29,7 +29,7 @@ class Diversity:
 
 
 def diversity(images: Tensor, rng: Generator) -> Diversity:
-    """Of `(n, 1, y, x)` complex or real images, n ≥ 2; where n is above 512, of as many drawn by `rng`."""
+    """Of `(n, 1, y, x)` complex or real images; where n is above 512, of as many drawn by `rng`. One image has none."""
     if len(images) > IMAGES:
         images = images[torch.randperm(len(images), generator=rng)[:IMAGES]]
     flat = images.flatten(1)
@@ -37,7 +37,7 @@ def diversity(images: Tensor, rng: Generator) -> Diversity:
     centred = flat.double() - flat.double().mean(0)
     pixels, count = images[0].numel(), len(images)
     gram = centred @ centred.T
-    variance = float(gram.trace()) / ((count - 1) * pixels)
+    variance = float(gram.trace()) / (max(count - 1, 1) * pixels)
     share = torch.linalg.eigvalsh(gram).clamp_min(0)
     share = share / share.sum().clamp_min(1e-300)
     entropy = -float(torch.special.xlogy(share, share).sum())

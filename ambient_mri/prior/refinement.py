@@ -28,7 +28,7 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
-from ambient_mri.prior.bundle import CARD, Bundle, load_bundle, load_weights, weights_sha256, write_bundle
+from ambient_mri.prior.bundle import CARD, Bundle, about_data, load_bundle, load_weights, weights_sha256, write_bundle
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
@@ -150,12 +150,11 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     )  # fmt: skip
     refined = replace(model, prior=learner.prior, card=card.model_copy(update={"method": REFINED}))
     error = _withheld(task, refined, options.sampler, seed)
-    update = {
+    update = about_data(task.spec, task.scans) | {
         "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
         "minutes": card.minutes + learner.seconds / 60, "batch_size": options.batch_size,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
-        "data": task.spec.name, "data_sha256": task.spec.sha256, "refinement": (*earlier, done),
-        "withheld_nmse": (error.nmse, error.low, error.high),
+        "refinement": (*earlier, done), "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip
     write_bundle(folder / "bundle", card.model_copy(update=update), learner.average)
 

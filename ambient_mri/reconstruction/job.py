@@ -147,6 +147,7 @@ class Job:
             raise InputError("the images hold NaN or infinity", where=str(case.path), remedy="Try --method tv")
         facts = {
             **{name: value for name, value in self.settings.items() if value is not None},
+            **({"nfe": self._run.nfe} if isinstance(self._run, Posterior) else {}),  # of a time budget, what fitted
             "source": case.label,
             "source_sha256": source_sha256,
             **about,

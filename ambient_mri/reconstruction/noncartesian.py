@@ -59,10 +59,10 @@ def encoding(maps: Tensor, coordinates: Coordinates) -> SigpyEncoding:
     Raises
     ------
     InputError
-        If a coordinate lies outside the k-space of the image.
+        If a coordinate lies outside the k-space of the image, or is NaN.
     """
     shape = (int(maps.shape[-2]), int(maps.shape[-1]))
-    if (np.abs(coordinates) > np.array(shape) / 2 + 1e-3).any():
+    if not (np.abs(coordinates) <= np.array(shape) / 2 + 1e-3).all():  # NaN lies nowhere
         raise InputError(
             f"coordinates reach {np.abs(coordinates).max():g}, beyond the k-space of {shape[0]} x {shape[1]} images",
             where="coordinates", remedy="State them in cycles per field of view, between -n/2 and n/2",

@@ -114,7 +114,7 @@ def reconstructed_kspace(
     }
     if deviation is not None:
         facts |= {"deviation_calibrated": factor is not None, "deviation_factor": factor or 1.0}
-    held = _kept_back(measured, run, choices)
+    held = _kept_back(measured, run, choices, factor or 1.0)
     quality = Quality.of(seen.residuals, held, _noise_ratio(measured))
     given = _cropped(seen.given, volume)
     return Product(image, affine, voxel, source, deviation=deviation, given=given), facts, warnings, quality
@@ -231,12 +231,12 @@ def _plan(shape: tuple[int, int, int, int], run: methods.Reconstruct, choices: C
     return work
 
 
-def _kept_back(measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices) -> Withheld | None:
+def _kept_back(measured: MeasuredVolume, run: methods.Reconstruct, choices: Choices, factor: float) -> Withheld | None:
     """Of up to three slices, at a quarter, the middle and three quarters of the volume."""
     if not methods.fills_in(choices.method):
         return None
     rows = sorted({len(measured) * quarter // 4 for quarter in (1, 2, 3)})
-    return joined([withheld(_batch(measured, [row], choices), run, choices.strength) for row in rows])
+    return joined([withheld(_batch(measured, [row], choices), run, choices.strength, factor=factor) for row in rows])
 
 
 def _noise_ratio(measured: MeasuredVolume) -> float | None:

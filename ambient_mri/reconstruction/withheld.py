@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from ambient_mri.coils import calibration_region
@@ -87,7 +86,9 @@ def damaged_again(mask: Tensor, rng: Generator) -> Tensor:
     return again if 2 * int(again.sum()) <= int(mask.sum()) else torch.zeros_like(again)
 
 
-def withheld(measurement: Measurement, run: Reconstruct, strength: float | None) -> Withheld | None:
+def withheld(
+    measurement: Measurement, run: Reconstruct, strength: float | None, *, factor: float = 1.0
+) -> Withheld | None:  # fmt: skip
     """Reconstruct a batch without some of what was measured, and compare; None where nothing can be kept back.
 
     The slices of a batch have one mask, and lose the same samples, which the name of the volume decides.
@@ -96,6 +97,8 @@ def withheld(measurement: Measurement, run: Reconstruct, strength: float | None)
     ----------
     run, strength
         As the images were made.
+    factor
+        On the standard deviations of samples, as those of the images are multiplied.
     """
     rng = stream(measurement.scan_ids[0].rpartition("/")[0], "kept back")
     choose = kept_back if measurement.domain == "kspace" else damaged_again
@@ -109,22 +112,34 @@ def withheld(measurement: Measurement, run: Reconstruct, strength: float | None)
     if isinstance(run, Posterior) and run.sampling.samples > 1:
         drawn = run.draw(without, strength)
         predicted = encoding.forward(drawn.mean)
-        variance = torch.zeros_like(torch.view_as_real(predicted))
-        for k in range(drawn.samples.shape[1]):
+        count = drawn.samples.shape[1]
+        variance = torch.zeros_like(predicted.real)
+        for k in range(count):
             one = encoding.forward(drawn.samples[:, k : k + 1]) - predicted
-            variance += torch.view_as_real(one).square() / drawn.samples.shape[1]
-        # a standard deviation of few samples is itself unsure: Student's quantile for it, the normal one for the noise
-        unsure, sure = student_t.ppf((1 + LEVEL) / 2, drawn.samples.shape[1] - 1), norm.ppf((1 + LEVEL) / 2)
-        noise_variance = measurement.noise_std.square().reshape(-1, 1, 1, 1, 1)
-        half = (float(unsure) ** 2 * variance + float(sure) ** 2 * noise_variance).sqrt()
-        within = torch.view_as_real(truth - predicted).abs() <= half
-        inside = int((within & held.expand(predicted.shape)[..., None]).sum())
+            variance += one.abs().square() / (2 * count)
+        at = held.expand(predicted.shape)
+        noise_std = measurement.noise_std.reshape(-1, 1, 1, 1).expand(predicted.shape)
+        bounds = _bounds(factor**2 * variance[at], noise_std[at], count)
+        within = torch.view_as_real((truth - predicted)[at]).abs() <= bounds[:, None]
+        inside = int(within.sum())
     else:
         predicted = encoding.forward(run(without, strength))
     error, energy = (float(keep(held, v).abs().double().square().sum()) for v in (truth - predicted, truth))
     samples = held.expand(predicted.shape).flatten(1).sum(1)
     noise = float((2 * measurement.noise_std.double().square().cpu() * samples.cpu()).sum())
     return Withheld(int(samples.sum()), energy, error, noise, inside)
+
+
+def _bounds(variance: Tensor, noise_std: Tensor, count: int) -> Tensor:
+    """Half the 90 % interval of a real component, from its variance over `count` samples.
+
+    Samples are mirrored: `count` real numbers stand behind a variance that real and imaginary part share. It is unsure,
+    the noise is known (Satterthwaite 1946).
+    """
+    noise = noise_std.square()
+    freedom = (count * (1 + noise / variance.clamp_min(1e-30)).double().square()).clamp_max(1e6)
+    quantile = torch.from_numpy(stdtrit(freedom.cpu().numpy(), (1 + LEVEL) / 2)).to(variance)
+    return quantile * (variance + noise).sqrt()
 
 
 def joined(parts: Sequence[Withheld | None]) -> Withheld | None:

@@ -19,12 +19,12 @@ from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
 from ambient_mri.operators import Masked, keep
-from ambient_mri.patterns import FullySampled, Pattern
+from ambient_mri.patterns import Pattern
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
 from ambient_mri.sampling.annealing import anneal
 from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
-from ambient_mri.sampling.prior_samples import Lifted
+from ambient_mri.sampling.prior_samples import Lifted, met
 from ambient_mri.sampling.proper import require_ambient
 from ambient_mri.solvers import conjugate_gradients
 
@@ -35,7 +35,7 @@ HIGHEST = 0.07
 
 def completed(pattern: Pattern) -> Callable[[Observation, Sequence[Generator]], Masked]:
     """The law of Ã = A ∪ A', A' another draw of the law that the network learned from; A where that shows all."""
-    law = pattern.law if isinstance(pattern, FullySampled) else pattern
+    law = met(pattern)
 
     def given(observed: Observation, rngs: Sequence[Generator]) -> Masked:
         other = torch.stack([law.draw(observed.shape, rng)[None] for rng in rngs]).to(observed.y.device)

@@ -27,7 +27,7 @@ from ambient_mri.sampling.proper import require_proper
 ETA = 0.85
 CORRECTIONS = 0
 MOST_DENSE = 1024
-SMALLEST = 1e-3  # s² below this share of the largest counts as 0
+SMALLEST = 1e-3  # s² below this share of an image's largest counts as 0
 
 
 class Basis(Protocol):
@@ -95,7 +95,7 @@ def singular_basis(observed: Observation) -> Basis:
         matrices.append(images.reshape(size, groups, size).permute(1, 2, 0))
     normal = torch.stack(matrices)
     values, vectors = torch.linalg.eigh((normal + normal.mH) / 2)
-    values = torch.where(values > SMALLEST * values.amax(), values, 0.0)
+    values = torch.where(values > SMALLEST * values.amax((1, 2), keepdim=True), values, 0.0)
     return Dense(vectors, values.reshape(len(observed), 1, rows, columns))
 
 

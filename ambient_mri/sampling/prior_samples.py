@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,9 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri import files
-from ambient_mri.corruption import Corruption
+from ambient_mri.corruption import Corruption, Mixture
 from ambient_mri.operators import Encoding, Fourier, Identity, Masked, Sense
+from ambient_mri.patterns import FullySampled, Pattern
 from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import Bundle, load_bundle, load_card
 from ambient_mri.prior.card import ADVERSARIAL, Card
@@ -32,7 +34,7 @@ from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.prior.steps import stream
 from ambient_mri.sampling.generated import load_generator
 from ambient_mri.sampling.noise import draws, noise_like
-from ambient_mri.sampling.proper import is_proper, whole_images
+from ambient_mri.sampling.proper import is_proper, require_all_levels, whole_images
 
 SIGMA_MAX, RHO = 20.0, 7.0
 STOCHASTIC_BELOW = 1.0  # σ of samples through a mask; of whole images, all noise levels
@@ -105,10 +107,19 @@ def heun(
     return denoised(x, levels[-1])
 
 
+def met(pattern: Pattern) -> Pattern:
+    """The law of the masks that a network met: D thins fully sampled scans as if `law` had drawn their masks, and never
+    shows one whole.
+    """
+    if isinstance(pattern, Mixture):
+        return replace(pattern, laws=tuple(met(law) for law in pattern.laws))
+    return pattern.law if isinstance(pattern, FullySampled) else pattern
+
+
 def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str = "cpu") -> Masked:
     """Ã for each sample: the mask of a scan yet to come, and birdcage coils where there are several.
 
-    Of a proper prior everything is shown.
+    Of a proper prior everything is shown; of an ambient one never, even where scans were fully sampled (see `met`).
     """
     from ambient_mri.data.simulation import birdcage_maps
 
@@ -122,7 +133,7 @@ def draw_given(card: Card, rngs: Sequence[Generator], device: torch.device | str
         encoding = Fourier()
     else:
         encoding = Sense(torch.cat([birdcage_maps(card.coils, shape, rng) for rng in rngs]).to(device))
-    scans = Corruption(card.pattern()).draw(encoding, shape, rngs)
+    scans = Corruption(met(card.pattern())).draw(encoding, shape, rngs)
     return Masked(encoding, scans.mask.to(device))
 
 
@@ -150,6 +161,11 @@ def sample_to_folder(
     """Draw `count` images; writes `samples.npy` `(count, y, x)` complex64 and `samples.png`, returns `out`.
 
     `steps` as of `draw_samples`; a generator (AmbientGAN) has none.
+
+    Raises
+    ------
+    InputError
+        If the model knows one noise level only (ssdu): it draws nothing.
     """
     draw = _drawer(bundle_path, steps, device)
     images = []
@@ -167,4 +183,6 @@ def _drawer(bundle_path: Path, steps: int | None, device: str) -> Callable[[Sequ
     """What draws one image a generator of randomness, `(b, 1, y, x)`, from a bundle of either kind."""
     if load_card(bundle_path).method == ADVERSARIAL:
         return load_generator(bundle_path, device).draw
-    return partial(draw_samples, load_bundle(bundle_path, device), steps=steps)
+    bundle = load_bundle(bundle_path, device)
+    require_all_levels(bundle, "sample")
+    return partial(draw_samples, bundle, steps=steps)

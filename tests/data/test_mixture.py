@@ -21,6 +21,8 @@ from ambient_mri.errors import InputError
 from ambient_mri.measurement import collate
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.steps import draw
+from ambient_mri.sampling.a_fill import completed
+from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.prior_samples import draw_given
 from ambient_mri.sampling.proper import is_proper
 from tests.laws.expectation import generators
@@ -124,6 +126,9 @@ def test_training_a_mixture_and_what_its_card_says(mixed: Write, tmp_path: Path)
     given = draw_given(card, generators(0, 3))
     assert given.mask.shape == (3, 1, 32, 32)
     law = open_scans(spec, "train").pattern()
+    observed = Observation.of(open_scans(spec, "test")[0])
+    for masked in (draw_given(card, generators(1, 40)), completed(card.pattern())(observed, generators(2, 40))):
+        assert not bool(masked.mask.all((1, 2, 3)).any()), "nobody showed the network a clean scan whole"
     assert torch.allclose(card.pattern().probability((32, 32)), law.probability((32, 32)))
     assert main(["sample", str(out / "bundle"), "-n", "2", "--steps", "2", "--out", str(tmp_path / "s")]) == 0
     evaluation = ["evaluate", str(out / "bundle"), "--data", str(tmp_path / "mixed.yaml"), "--limit", "2"]

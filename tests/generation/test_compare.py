@@ -78,3 +78,15 @@ def test_bad_samples_are_one_line(
     said = capsys.readouterr().err
     assert complaint in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_an_archive_and_two_sets_of_one_name_are_refused(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The former ended in a traceback; of the latter one was left out without a word."""
+    np.savez(tmp_path / "several.npz", samples=np.zeros((30, 16, 16)))
+    archive = str(tmp_path / "several.npz")
+    assert main(["compare-samples", archive, "--data", str(spec)]) == 2
+    assert "an archive of several arrays" in capsys.readouterr().err
+    assert main(["compare-samples", f"ours={archive}", f"ours={tmp_path}", "--data", str(spec)]) == 2
+    assert "two sets have one name" in capsys.readouterr().err

@@ -120,6 +120,10 @@ def test_radial_scans_beside_classical_methods(
     assert "| 4.19 | one-step |" in (out / "results.md").read_text()
     assert run([str(tmp_path), *words[1:]]) == 2
     assert "no model bundle here" in capsys.readouterr().err
+    for flag in ("--spokes", "--limit", "--tuning-slices"):
+        with pytest.raises(SystemExit):
+            run([*words, flag, "0"])
+        assert "0 is not a positive whole number" in capsys.readouterr().err
 
 
 def test_volumes_beside_classical_methods(
@@ -134,6 +138,10 @@ def test_volumes_beside_classical_methods(
     assert [row.method for row in found.rows] == ["one-step", "plug-and-play", "cg-sense", "l1-wavelet", "tv"]
     assert (found.slices, found.volumes, found.simulated) == (3, 1, True)
     assert all(row.psnr.mean > 10 and row.strength for row in found.rows)
+    for flag in ("--limit", "--tuning-volumes"):
+        with pytest.raises(SystemExit):
+            run([*words, flag, "0"])
+        assert "0 is not a positive whole number" in capsys.readouterr().err
     (tmp_path / "slices.yaml").write_text(SMALL)
     assert run([words[0], "--data", str(tmp_path / "slices.yaml"), *words[3:]]) == 2
     assert "a volume of one slice" in capsys.readouterr().err

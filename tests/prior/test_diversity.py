@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from ambient_mri.prior.diversity import diversity
+from ambient_mri.prior.diversity import Diversity, diversity
 
 
 def _white(count: int, size: int = 16) -> torch.Tensor:
@@ -16,6 +16,11 @@ def _white(count: int, size: int = 16) -> torch.Tensor:
 def test_equal_images_have_none() -> None:
     found = diversity(torch.ones(5, 1, 4, 4), Generator())
     assert (found.variance, found.effective_number) == (0, 1)
+
+
+def test_a_single_image_has_none() -> None:
+    """`refine` of a single scan ended in a division by zero once its E-step was drawn."""
+    assert diversity(_white(1), Generator()) == Diversity(0.0, 0.0, 1.0)
 
 
 def test_orthogonal_images_differ_in_all_directions_but_their_mean() -> None:

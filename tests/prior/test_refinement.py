@@ -216,6 +216,21 @@ def test_another_refinement_in_the_same_folder_and_other_data_are_refused(
         refine(replace(options, out=tmp_path / "out", data=str(pixels)), posterior(1, 2))
 
 
+def test_the_card_is_of_the_scans_that_it_was_refined_on(options: RefineOptions, tmp_path: Path) -> None:
+    """It named them with the licence and the numbers of those before, and so did LICENSE."""
+    other = tmp_path / "other.yaml"
+    other.write_text(f"based_on: {options.data}\nlicence: not to be shared\nacquisition: {{noise_std: 0.05}}\n"
+                     "source: {subjects: 8}\nsplit: {validation: 3, test: 2}\n")  # fmt: skip
+    spec = load_spec(str(other))
+    bundle = refine(replace(options, data=str(other), out=tmp_path / "out", laps=1, steps=1), posterior(1, 2))
+    card, before = load_bundle(bundle).card, load_bundle(options.bundle).card
+    assert (card.data, card.licence, card.slices, card.patients) == ("other", "not to be shared", 3, 3)
+    assert "not to be shared" in (bundle / "LICENSE").read_text()
+    assert card.acquisition == spec.acquisition
+    assert card.noise_std > 2 * before.noise_std
+    assert card.identifiability == before.identifiability
+
+
 @pytest.mark.parametrize("size", [3, 5])
 def test_steps_take_as_many_images_as_asked(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []

@@ -95,9 +95,16 @@ def test_calibrate_then_reconstruct(
     entry = next(iter(json.loads((tmp_path / "after" / "manifest.json").read_text())["files"].values()))
     assert (entry["deviation_calibrated"], entry["calibrated_on"]) == (True, "small")
     assert entry["deviation_factor"] == pytest.approx(kept["factor"])
+    assert entry["nfe"] == 2
+    (plain,) = json.loads((tmp_path / "before" / "manifest.json").read_text())["files"].values()
+    assert entry["quality"]["coverage"] > plain["quality"]["coverage"], "of the deviations that were written"
 
     assert main([*scan[:-1], "3", "--out", str(tmp_path / "other")]) == 0
     assert "the calibration is for other samples (nfe 3 instead of 2)" in capsys.readouterr().err
+    assert main([*scan[:-2], "--time-budget", "0.001", "--out", str(tmp_path / "timed")]) == 0
+    (timed,) = json.loads((tmp_path / "timed" / "manifest.json").read_text())["files"].values()
+    assert timed["nfe"] == 2, "with --nfe of it the same samples can be drawn again, or calibrated"
+    capsys.readouterr()
     again = [*command[: command.index("--json")], "--limit", "5"]
     assert main(again) == 2
     assert "5 patients cannot bound an interval of 90%" in capsys.readouterr().err
@@ -165,6 +172,21 @@ def test_a_factor_is_for_samples_drawn_as_those_that_it_was_fitted_on() -> None:
     assert known.differs("a-fill", 8, 5, None) == ""
     assert known.differs("a-fill", 8, 5, 0.3) == "strength 0.3 instead of the default"
     assert known.differs("mmps", 4, 5, None) == "method mmps instead of a-fill, samples 4 instead of 8"
+
+
+def test_a_patient_of_whom_nothing_was_hidden_does_not_count(tmp_path: Path) -> None:
+    """Of some ten lines beyond the centre a coin for each may hide none. The share of nothing made the factor 100."""
+    law = "{kind: gaussian_lines, acceleration: 4}"
+    (tmp_path / "few.yaml").write_text(SMALL + f"acquisition: {{pattern: {law}}}\n")
+    scans, recorder = open_scans(load_spec(str(tmp_path / "few.yaml")), "validation"), _Recorder()
+    found = held_out(recorder, scans)  # type: ignore[arg-type]
+    hidden = {scans.patient(i): int(scan.mask.sum()) for i, scan in enumerate(scans)}
+    for (patient, measured), shown in zip(hidden.items(), torch.cat([A.mask for A in recorder.shown]), strict=True):
+        hidden[patient] = measured - int(shown.sum())
+    assert 0 in hidden.values()
+    assert {patient: len(components) for patient, components in found.items()} == {
+        patient: lines * 32 * 4 * 2 for patient, lines in hidden.items() if lines
+    }
 
 
 def test_the_chart_puts_a_calibrated_curve_on_the_diagonal() -> None:

@@ -51,6 +51,10 @@ def test_spokes_reach_the_edge_and_turn_by_the_golden_angle() -> None:
 def test_coordinates_in_other_units_are_refused() -> None:
     with pytest.raises(InputError, match="cycles per field of view"):
         noncartesian.encoding(MAPS, 2 * noncartesian.golden_angle(7, SHAPE))
+    nowhere = noncartesian.golden_angle(7, SHAPE)
+    nowhere[3, 5] = np.nan  # a NUFFT makes finite numbers of it
+    with pytest.raises(InputError, match="reach nan"):
+        noncartesian.encoding(MAPS, nowhere)
 
 
 def test_one_step_is_the_posterior_mean() -> None:

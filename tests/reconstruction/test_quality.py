@@ -181,6 +181,33 @@ def test_coverage_counts_what_lies_inside(
     assert bool(Quality.of(held=measured).flags()) == (spread < 1)
 
 
+@pytest.mark.parametrize("samples", [2, 4, 8])
+@pytest.mark.parametrize("noise", [0.0001, 0.05])
+def test_exact_samples_in_mirrored_pairs_cover_what_they_claim(
+    monkeypatch: pytest.MonkeyPatch, samples: int, noise: float
+) -> None:
+    """x | y ~ N(mean, s²): a pair has one deviation, so that K samples have K/2; taken for K - 1 they covered 87 %."""
+    from ambient_mri.reconstruction import withheld as module
+    from ambient_mri.sampling.ensemble import Ensemble
+
+    scan = _scan(coils=1, noise=noise)
+    mean = 0.05 * _noise((30, 1, 64, 64), 1)
+    y = scan.encoding().forward(mean + 0.05 * _noise((30, 1, 64, 64), 2)) + noise * _noise((30, 1, 64, 64), 3)
+    away = 0.05 * _noise((30, samples // 2, 64, 64), 4)
+
+    class Drawn:
+        sampling = type("S", (), {"samples": samples})
+
+        def draw(self, measurement: Measurement, strength: float | None) -> Ensemble:
+            return Ensemble(mean + torch.cat([away, -away], 1))
+
+    monkeypatch.setattr(module, "Posterior", Drawn)
+    several = replace(scan[[0] * 30], y=y, noise_std=torch.full((30,), noise))
+    measured = withheld(several, Drawn(), None)  # type: ignore[arg-type]
+    assert measured is not None
+    assert measured.coverage == pytest.approx(0.9, abs=0.012)
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = load_spec("brain_demo")

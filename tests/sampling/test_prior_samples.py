@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import Tensor
 
+from ambient_mri.cli import main
 from ambient_mri.corruption import Corruption
-from ambient_mri.prior.bundle import load_bundle, load_card
+from ambient_mri.prior.bundle import CARD, load_bundle, load_card
 from ambient_mri.prior.card import REFINED
 from ambient_mri.prior.shipped import located
 from ambient_mri.sampling import prior_samples
@@ -45,3 +49,15 @@ def test_whole_images_are_drawn_in_fewer_steps_with_noise_in_all_of_them(monkeyp
     assert asked == [
         (MASKED_STEPS, STOCHASTIC_BELOW), (3, STOCHASTIC_BELOW), (WHOLE_STEPS, math.inf), (3, math.inf),
     ]  # fmt: skip
+
+
+def test_a_model_of_one_noise_level_draws_nothing(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its answers at levels that it never met made pictures, and nothing said what they were."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    card = json.loads((bundle / CARD).read_text())
+    (bundle / CARD).write_text(json.dumps(card | {"method": "ssdu"}))
+    assert main(["sample", str(bundle), "-n", "1", "--out", str(tmp_path / "out")]) == 2
+    assert "sample asks for all noise levels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
