@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import h5py
 import nibabel
 import numpy as np
@@ -12,6 +14,11 @@ from PIL import Image
 from ambient_mri.data.readers import chosen_slices, fastmri, images, nifti
 from ambient_mri.data.readers.content import open_kspace
 from ambient_mri.errors import InputError
+
+LIMITS = (
+    "<encodingLimits><kspace_encoding_step_1><minimum>{}</minimum><center>{}</center><maximum>{}</maximum>"
+    "</kspace_encoding_step_1></encodingLimits>"
+)
 
 
 def _all_lines(volume):
@@ -122,6 +129,32 @@ def test_padding_counts_as_not_acquired(tmp_path, write_fastmri):
     assert not acquired[:6].any() | acquired[60:].any()
 
 
+@pytest.mark.parametrize(
+    ("limits", "first", "end"),
+    [((0, 26, 53), 6, 60), ((2, 26, 53), 8, 60), ((0, 32, 63), 0, 64), ((0, 20, 51), 12, 64), ((0, 0, 0), 0, 64)],
+)
+def test_padding_is_what_the_header_leaves_of_the_matrix(tmp_path, write_fastmri, limits, first, end):
+    """Files of fastMRI have no attributes of padding: its loader, too, takes it from the encoding limits."""
+    path = write_fastmri(tmp_path / "a.h5").path
+    with h5py.File(path, "a") as file:
+        header = file["ismrmrd_header"][()].decode()
+        _set_header(file, re.sub(r"<encodingLimits>.*</encodingLimits>", LIMITS.format(*limits), header, flags=re.S))
+    line = torch.arange(64)
+    assert torch.equal(fastmri.open_volume(path).acquired[0], (line >= first) & (line < end))
+    with h5py.File(path, "a") as file:
+        file.attrs["padding_left"], file.attrs["padding_right"] = 3, 62
+    assert fastmri.open_volume(path).acquired.sum() == 59
+    with h5py.File(path, "a") as file:  # a matrix of other lines than the file holds: the limits are not of these
+        del file.attrs["padding_left"], file.attrs["padding_right"]
+        _set_header(file, file["ismrmrd_header"][()].decode().replace("<y>64</y>", "<y>80</y>", 1))
+    assert fastmri.open_volume(path).acquired.all()
+
+
+def _set_header(file, text):
+    del file["ismrmrd_header"]
+    file["ismrmrd_header"] = text
+
+
 def test_broken_files(tmp_path, write_fastmri):
     whole = write_fastmri(tmp_path / "a.h5").path
     cut = tmp_path / "cut.h5"
@@ -166,7 +199,7 @@ def _group_instead_of(name):
         (lambda f: f.attrs.update(padding_left="x"), "attribute padding_left: expected one number"),
         (
             lambda f: f.attrs.update(padding_left=64),
-            "attributes padding_left and padding_right: the padding 64 to 64 leaves none",
+            "encoding limits, or attributes padding_left and padding_right: the padding 64 to 64 leaves none",
         ),
         (lambda f: f.attrs.update(patient_id=h5py.Empty("f")), "attribute patient_id: expected text"),
         (lambda f: f.attrs.update(patient_id=np.bytes_(b"\xff")), "attribute patient_id: the text is not UTF-8"),
