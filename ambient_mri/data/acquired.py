@@ -71,8 +71,8 @@ class MeasuredVolume:
                 where=self._where,
                 remedy="State remove_oversampling: false",
             )
-        self._acquired = _central(volume.acquired, (1, self.matrix[1]))
-        self.mask = own & self._acquired
+        self.acquired = _central(volume.acquired, (1, self.matrix[1]))
+        self.mask = own & self.acquired
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -98,7 +98,7 @@ class MeasuredVolume:
             noise_std=torch.tensor([self.noise_std / self.scale]),
             scale=torch.tensor([self.scale]),
             domain="kspace",
-            acquired=None if bool(self._acquired.all()) else self._acquired[None, None],
+            acquired=None if bool(self.acquired.all()) else self.acquired[None, None],
             scan_ids=(f"{self.volume.name}/{index}",),
         )
 
