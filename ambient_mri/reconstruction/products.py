@@ -264,10 +264,12 @@ def _voxel_mm(volume: KspaceVolume, shape: tuple[int, ...]) -> tuple[float, floa
     header = volume.header
     if header is None:
         return None
-    readout, phase = header.recon_matrix[0], header.recon_matrix[1]
-    row = header.recon_fov_mm[0] / readout
-    cropped = shape[2] == phase
-    column = header.recon_fov_mm[1] / phase if cropped else header.encoded_fov_mm[1] / volume.shape[-1]
+    row, column = (
+        header.recon_fov_mm[axis] / header.recon_matrix[axis]
+        if shape[1 + axis] == header.recon_matrix[axis]
+        else header.encoded_fov_mm[axis] / volume.shape[2 + axis]
+        for axis in (0, 1)
+    )
     slice_mm = header.recon_fov_mm[2] / max(header.recon_matrix[2], 1)
     return (column, row, slice_mm) if min(column, row, slice_mm) > 0 else None
 

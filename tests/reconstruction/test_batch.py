@@ -71,6 +71,21 @@ def test_nifti_states_voxels_and_no_orientation_that_nobody_knows(scans: Path, t
     assert preview.max() == 255
 
 
+def test_a_matrix_to_be_interpolated_to_makes_no_voxel_smaller(scans: Path, tmp_path: Path) -> None:
+    """Where the header reconstructs to more pixels than were encoded, the image keeps those that were encoded."""
+    path = Path(shutil.copy(_files(scans)[0], tmp_path / "interpolated.h5"))
+    with h5py.File(path, "a") as file:
+        encoded, recon = file["ismrmrd_header"][()].decode().split("<reconSpace>")
+        larger = recon.replace("<x>48</x><y>48</y>", "<x>96</x><y>96</y>", 1)
+        assert larger != recon
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = f"{encoded}<reconSpace>{larger}"
+    reconstruct(None, [_files(scans)[0], path], tmp_path / "out", method="zero-filled")
+    plain, interpolated = (nib.load(tmp_path / "out" / f"{name}.nii.gz") for name in (_files(scans)[0].stem, path.stem))
+    assert interpolated.shape == plain.shape
+    assert interpolated.header.get_zooms() == plain.header.get_zooms()
+
+
 def test_work_done_again_is_never_said_to_be_skipped_however_long_it_took(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
