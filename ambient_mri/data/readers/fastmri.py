@@ -48,6 +48,8 @@ class Volume:
         Per real component, in the units of the samples, if the file states it.
     contrast
         What the file calls its acquisition, "AXT2" for example.
+    simulated
+        Whether the file says that its k-space was made from images, as `data simulate` does.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Volume:
     compression: str | None
     noise_std: float | None
     contrast: str = field(default="", repr=False)
+    simulated: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -170,6 +173,7 @@ def _checked(path: Path, file: Any) -> Volume:
         compression=kspace.compression,
         noise_std=_noise_std(file, path),
         contrast=_text(file, "acquisition", path),
+        simulated=bool(_attribute(file, "simulated", path)),
     )
 
 
