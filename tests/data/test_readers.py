@@ -304,6 +304,18 @@ def test_slices_are_axial_and_radiological_whatever_the_storage(tmp_path, codes)
         assert np.allclose(lps, [-2.0 * (8 - column), -3.0 * (10 - row), 4.0 * height, 1])
 
 
+def test_fractions_of_a_volume_count_from_the_feet_whatever_the_storage(tmp_path):
+    ras = nibabel.Nifti1Image(np.arange(8 * 9 * 10, dtype=np.float32).reshape(8, 9, 10), np.diag([2.0, 3.0, 4.0, 1.0]))
+    for codes in ("RAS", "LPI", "SAR", "IPL"):
+        order = nibabel.orientations.axcodes2ornt(tuple(codes))
+        stored = ras.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(ras.affine), order))
+        _volume(tmp_path, np.asarray(stored.dataobj), stored.affine, f"sub-1/anat/sub-1_acq-{codes}_T1w.nii")
+    heights: dict[str, list[float]] = {}
+    for record in nifti.list_slices(tmp_path, suffix="T1w", slices=(0.1, 0.3), patient_column="group"):
+        heights.setdefault(record.volume_id, []).append(float(nifti.read_slice(record.path, record.index)[1][2, 3]))
+    assert [sorted(found) for found in heights.values()] == [[4.0, 8.0]] * 4
+
+
 def test_brain_slices_match_the_display_convention(real_data):
     path = real_data / "brain_bids" / "sub-soop1" / "anat" / "sub-soop1_FLAIR.nii.gz"
     if not path.is_file():
