@@ -252,7 +252,7 @@ def _cropped(image: npt.NDArray[Values], volume: KspaceVolume) -> npt.NDArray[Va
     """The central field of view that the header asks for: phase encoding is often oversampled, too."""
     if volume.header is None:
         return image
-    for axis, wanted in ((1, volume.header.recon_matrix[0]), (2, volume.header.recon_matrix[1])):
+    for axis, wanted in ((1, volume.header.kept[0]), (2, volume.header.kept[1])):
         size = image.shape[axis]
         if 0 < wanted < size:
             image = image.take(range(size // 2 - wanted // 2, size // 2 - wanted // 2 + wanted), axis)
@@ -260,17 +260,17 @@ def _cropped(image: npt.NDArray[Values], volume: KspaceVolume) -> npt.NDArray[Va
 
 
 def _voxel_mm(volume: KspaceVolume, shape: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """(column, row, slice) sizes from the header. A field of view cropped to the matrix keeps its voxels."""
+    """(column, row, slice) sizes from the header. A field of view that was cropped keeps its voxels."""
     header = volume.header
     if header is None:
         return None
     row, column = (
-        header.recon_fov_mm[axis] / header.recon_matrix[axis]
-        if shape[1 + axis] == header.recon_matrix[axis]
+        header.recon_fov_mm[axis] / header.kept[axis]
+        if shape[1 + axis] == header.kept[axis]
         else header.encoded_fov_mm[axis] / volume.shape[2 + axis]
         for axis in (0, 1)
     )
-    slice_mm = header.recon_fov_mm[2] / max(header.recon_matrix[2], 1)
+    slice_mm = header.recon_fov_mm[2] / max(header.kept[2], 1)
     return (column, row, slice_mm) if min(column, row, slice_mm) > 0 else None
 
 

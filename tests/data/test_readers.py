@@ -13,6 +13,7 @@ from PIL import Image
 
 from ambient_mri.data.readers import chosen_slices, fastmri, images, nifti
 from ambient_mri.data.readers.content import open_kspace
+from ambient_mri.data.readers.ismrmrd_header import Header
 from ambient_mri.errors import InputError
 
 LIMITS = (
@@ -148,6 +149,21 @@ def test_padding_is_what_the_header_leaves_of_the_matrix(tmp_path, write_fastmri
         del file.attrs["padding_left"], file.attrs["padding_right"]
         _set_header(file, file["ismrmrd_header"][()].decode().replace("<y>64</y>", "<y>80</y>", 1))
     assert fastmri.open_volume(path).acquired.all()
+
+
+@pytest.mark.parametrize(
+    ("encoded", "fov", "recon", "recon_fov", "kept"),
+    [
+        ((640, 372), (280, 162.818), (320, 320), (140, 140), (320, 320)),  # a knee of fastMRI
+        ((512, 308), (512, 384), (256, 256), (256, 256), (256, 205)),  # phase encode oversampled, and resolved less
+        ((512, 256), (512, 256), (512, 512), (256, 256), (256, 256)),  # interpolated to twice the matrix
+        ((256, 205), (512, 256), (128, 256), (256, 256), (128, 205)),
+        ((128, 64), (0, 0), (64, 64), (0, 0), (64, 64)),
+    ],
+)
+def test_what_is_kept_lies_in_the_field_of_view_and_was_encoded(encoded, fov, recon, recon_fov, kept):
+    header = Header((*encoded, 1), (*recon, 1), (*fov, 5.0), (*recon_fov, 5.0))
+    assert header.kept == (*kept, 1)
 
 
 def _set_header(file, text):

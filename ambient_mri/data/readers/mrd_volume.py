@@ -109,7 +109,7 @@ class MRDVolume:
         cut = sliced(samples, mask, str(self.path))
         samples, affine, header = cut.samples, cut.permuted(self.affine), self.header
         if cut.axes[0] == 1:  # slices along the readout: its oversampled ends are outside the object
-            wanted = min(self.header.recon_matrix[0], len(samples))
+            wanted = min(self.header.kept[0], len(samples))
             first = len(samples) // 2 - wanted // 2
             samples = samples[first : first + wanted]
             if affine is not None:
