@@ -72,7 +72,7 @@ def _row(row: Row, rivals: list[Row]) -> str:
     cells = []
     for column in COLUMNS:
         value, won = column.of(row), row.method in winners(rivals, column)
-        interval = f"<small>{column.show(value.low)} to {column.show(value.high)}</small>"
+        interval = f"<small>{column.span(value)}</small>"
         opening = '<td class="win">' if won else "<td>"
         cells.append(f"{opening}{column.show(value.mean)}{interval}</td>")
     strength = "–" if row.strength is None else f"{row.strength:.3g}"
@@ -133,7 +133,7 @@ def _reading(evaluation: Evaluation) -> list[str]:
         "<dt>Feature distance</dt><dd>How far apart the texture of image and truth is, whatever its place: root mean "
         "square difference of scattering features. .1: 10 % too much or little, as what was smoothed away.</dd>",
         "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; their slices stay together. Of fewer than "
-        "five patients it is too narrow.</dd>",
+        "five patients it is too narrow, and of one there is none.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
         f"consistency solve), chosen for each R on {evaluation.tuning_slices} slices of the validation split, never on "
         "those shown here.</dd>",
