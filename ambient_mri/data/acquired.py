@@ -33,7 +33,7 @@ class MeasuredVolume:
         Per real component, in the units of the file; None: what the file states, or an estimate
         from the ends of the readout of the middle slice.
     remove_oversampling
-        Crop the readout to the reconstructed matrix of the header (line masks only).
+        Crop the readout to the reconstructed field of view of the header (line masks only).
     crop_kspace
         Keep only the central square of this size: a lower resolution.
 
@@ -71,8 +71,8 @@ class MeasuredVolume:
                 where=self._where,
                 remedy="State remove_oversampling: false",
             )
-        self._acquired = _central(volume.acquired, (1, self.matrix[1]))
-        self.mask = own & self._acquired
+        self.acquired = _central(volume.acquired, (1, self.matrix[1]))
+        self.mask = own & self.acquired
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -98,7 +98,7 @@ class MeasuredVolume:
             noise_std=torch.tensor([self.noise_std / self.scale]),
             scale=torch.tensor([self.scale]),
             domain="kspace",
-            acquired=None if bool(self._acquired.all()) else self._acquired[None, None],
+            acquired=None if bool(self.acquired.all()) else self.acquired[None, None],
             scan_ids=(f"{self.volume.name}/{index}",),
         )
 
@@ -174,7 +174,7 @@ def matrix(volume: KspaceVolume, remove_oversampling: bool, crop_kspace: int | N
     """
     readout, lines = volume.shape[-2:]
     if remove_oversampling and volume.header is not None:
-        readout = min(readout, volume.header.recon_matrix[0])
+        readout = min(readout, volume.header.kept[0])
     if crop_kspace is None:
         return readout, (readout, lines)
     if crop_kspace > min(readout, lines):

@@ -51,7 +51,7 @@ def summary(spec: DataSpec) -> str:
 def _component(spec: DataSpec, records: Sequence[SliceRecord]) -> list[str]:
     if not records:
         return ["warning: no scan is of this kind; raise its share"]
-    found = _storage(records) if isinstance(spec.source, FastMRI) else _samples(spec, records)
+    found = _storage(spec, records) if isinstance(spec.source, FastMRI) else _samples(spec, records)
     return [*_acquisition(spec), *_law(spec), *found]
 
 
@@ -82,8 +82,8 @@ def _acquisition(spec: DataSpec) -> list[str]:
     if isinstance(spec.source, FastMRI):
         coils = "coils as in the files" if facts.coils is None else f"{facts.coils} coils"
         origin = "simulated k-space" if spec.simulated else "acquired k-space"
-        noise = "estimated from the ends of the readout" if facts.noise_std is None else f"{facts.noise_std:g}"
-        return [f"{origin}, {coils}, noise {noise}"]
+        found = "as the files state it, otherwise estimated from the ends of the readout"
+        return [f"{origin}, {coils}, noise {found if facts.noise_std is None else f'{facts.noise_std:g}'}"]
     what = "pixels" if facts.domain == "image" else f"k-space of {facts.coils} coils"
     return [f"simulated {what}, noise {facts.noise_std or 0:g} in units where images have standard deviation .5"]
 
@@ -103,15 +103,27 @@ def _law(spec: DataSpec) -> list[str]:
     return lines
 
 
-def _storage(records: Sequence[SliceRecord]) -> list[str]:
+def _storage(spec: DataSpec, records: Sequence[SliceRecord]) -> list[str]:
     volumes = [open_volume(path) for path in _paths(records)]
     shapes = Counter(volume.shape[1:] for volume in volumes)
     common = ", ".join(f"{c} x {y} x {x} ({count})" for (c, y, x), count in shapes.most_common(4))
     lines = [f"{len(shapes)} shapes of slices (coils x y x x): {common}{', …' if len(shapes) > 4 else ''}"]
     masked = sum(volume.mask is not None for volume in volumes)
-    lines.append(f"{masked} files bring a mask, {len(volumes) - masked} are fully sampled and get one from the law")
-    if 0 < masked < len(volumes):
+    bare = len(volumes) - masked
+    if bare and spec.acquisition.pattern.kind == "from_files":
+        lines.append(
+            f"warning: {bare} of {len(volumes)} files bring no mask, and from_files needs one; state their law"
+        )
+    else:
+        lines.append(f"{masked} files bring a mask, {bare} are fully sampled and get one from the law")
+    if masked and bare:
         lines.append("warning: files with and without masks are mixed; are all of them of this law?")
+    simulated = sum(volume.simulated for volume in volumes)
+    if simulated and not spec.simulated:
+        lines.append(
+            f"warning: {simulated} files say that their k-space was simulated, and the spec does not; state "
+            "source.simulated: true, or model cards and pages call it acquired"
+        )
     slow = [volume for volume in volumes if _is_slow(volume)]
     if slow:
         lines.append(

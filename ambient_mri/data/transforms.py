@@ -67,7 +67,7 @@ class LoadScand(MapTransform):
                 raise InputError("there is no such file", where=str(path))
             index: int | None = item.get(self.slice_key)
             if path.suffix.lower() in images.SUFFIXES:
-                item[key] = images.read_slice(path, index or 0)[None]
+                item[key] = images.read_slice(path, images.middle(path) if index is None else index)[None]
             elif path.name.lower().endswith((".nii", ".nii.gz")):
                 item[key] = nifti.read_slice(path, nifti.slice_count(path) // 2 if index is None else index)[0][None]
             else:

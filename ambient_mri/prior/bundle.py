@@ -188,12 +188,15 @@ def _mixture(spec: DataSpec, scans: Scans) -> tuple[CardComponent, ...] | None:
 
 
 def _inference() -> dict[str, Any]:
-    """For `python -m monai.bundle run --config_file configs/inference.json`, started in the bundle."""
+    """For `python -m monai.bundle run --config_file configs/inference.json`, started in the bundle.
+
+    A method may be named; without one it is the model's own, as on the command line.
+    """
     return {
         "bundle_root": ".",
         "files": ["scan.h5"],
         "out": "reconstructions",
-        "method": "one-step",
+        "method": None,
         "device": "cpu",
         "run": {
             "_target_": "ambient_mri.reconstruction.batch.reconstruct",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ambient_mri.data.acquired import MeasuredVolume, equispaced
@@ -56,8 +57,9 @@ def _rate(measured: MeasuredVolume, card: Card) -> list[str]:
         return []
     if card.line_frequency is not None:
         trained = len(card.line_frequency) / sum(card.line_frequency)
-    else:
-        trained = 1 / float(card.pattern().probability(measured.matrix).mean())
+    else:  # of lines that only pad this scan, the law would have measured none either
+        probability = card.pattern().probability(measured.matrix)
+        trained = 1 / float(torch.where(measured.acquired, probability, 0.0).mean())
     rate = acceleration(measured.mask)
     if abs(rate / trained - 1) <= RATE_TOLERANCE:
         return []

@@ -255,21 +255,23 @@ def _cropped(image: npt.NDArray[Values], volume: KspaceVolume) -> npt.NDArray[Va
     """The central field of view that the header asks for: phase encoding is often oversampled, too."""
     if volume.header is None:
         return image
-    wanted = zip(image.shape[1:], volume.header.recon_matrix[:2], strict=True)
+    wanted = zip(image.shape[1:], volume.header.kept[:2], strict=True)
     rows, columns = (central(size, kept if 0 < kept < size else size) for size, kept in wanted)
     return image[:, rows, columns]
 
 
 def _voxel_mm(volume: KspaceVolume, shape: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """(column, row, slice) sizes from the header. A field of view cropped to the matrix keeps its voxels."""
+    """(column, row, slice) sizes from the header. A field of view that was cropped keeps its voxels."""
     header = volume.header
     if header is None:
         return None
-    readout, phase = header.recon_matrix[0], header.recon_matrix[1]
-    row = header.recon_fov_mm[0] / readout
-    cropped = shape[2] == phase
-    column = header.recon_fov_mm[1] / phase if cropped else header.encoded_fov_mm[1] / volume.shape[-1]
-    slice_mm = header.recon_fov_mm[2] / max(header.recon_matrix[2], 1)
+    row, column = (
+        header.recon_fov_mm[axis] / header.kept[axis]
+        if shape[1 + axis] == header.kept[axis]
+        else header.encoded_fov_mm[axis] / volume.shape[2 + axis]
+        for axis in (0, 1)
+    )
+    slice_mm = header.recon_fov_mm[2] / max(header.kept[2], 1)
     return (column, row, slice_mm) if min(column, row, slice_mm) > 0 else None
 
 

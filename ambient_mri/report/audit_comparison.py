@@ -38,6 +38,17 @@ ROWS: tuple[Row, ...] = (
     ("checks failed", lambda r: str(sum(not gate.passed for gate in r.gates))),
 )  # fmt: skip
 
+READING = (
+    ("T1, T3, T4", "Are training patients nearer to the samples than patients nobody trained on, in features (T1) or "
+     "in what was measured (T3), and are their withheld measurements predicted better (T4)? p after Holm's adjustment: "
+     "below .05 the test finds that patients are given away."),
+    ("AUC of T4", "How often a training patient is predicted better than a hold-out patient; .5 is chance."),
+    ("Patients named, pairs, noise", "Who stands out one by one, and how many would by chance."),
+    ("C_T, authentic samples", "Figures of other works, which decide nothing."),
+    ("Similarity", "Hold-out patients show what chance looks like. Samples that copy lie above them at the right end."),
+    ("Not detected", "No proof that nobody is given away: the report of each audit says what it would have seen."),
+)  # fmt: skip
+
 
 def warnings(results: Sequence[AuditResult]) -> list[str]:
     """Why the columns may not be comparable."""
@@ -68,6 +79,7 @@ def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str
     ]
     lines.append(Line("hold-out of the first", quantile[upper], results[0].curves.nearest_hold[upper]))
     notes = "".join(f"<p>Note: {escape(line)}.</p>" for line in warnings(results))
+    terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in READING)
     body = [
         "<h1>Memorization audits side by side</h1>",
         notes,
@@ -75,6 +87,7 @@ def comparison_page(names: Sequence[str], results: Sequence[AuditResult]) -> str
         "<h2>Similarity of samples to their nearest training slice</h2>",
         line_chart("Upper half of the quantiles", "quantile of samples", "similarity", lines),
         _timeline(results),
+        f"<h2>How to read this</h2>\n<dl>{terms}</dl>",
     ]
     return document("Memorization audits side by side", body)
 

@@ -50,7 +50,7 @@ def reliability_chart(curves: Sequence[Curve]) -> str:
         return " ".join(f"{across(nominal):.1f},{up(covered):.1f}" for nominal, covered in points)
 
     title = f"Empirical against nominal coverage of {curves[0].of}"
-    parts = [f'<svg viewBox="0 0 720 {size}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<div class="wide"><svg viewBox="0 0 720 {size}" role="img" aria-label="{escape(title)}">']
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         for line in ([(tick, 0.0), (tick, 1.0)], [(0.0, tick), (1.0, tick)]):
             parts.append(f'<polyline class="grid" points="{path(line)}"/>')
@@ -69,7 +69,7 @@ def reliability_chart(curves: Sequence[Curve]) -> str:
     parts.append(f'<text x="{size / 2}" y="{size - 6}" text-anchor="middle">nominal</text>')
     middle = f"12 {up(0.5):.1f}"
     parts.append(f'<text transform="translate({middle}) rotate(-90)" text-anchor="middle">share inside</text>')
-    return "".join([*parts, "</svg>"])
+    return "".join([*parts, "</svg></div>"])
 
 
 def _title(curve: Curve) -> str:
@@ -114,6 +114,8 @@ def _reading(found: Reliability) -> list[str]:
         f"<dt>Held-out measurements</dt><dd>The sampler saw {found.kept:.0%} of each scan. The rest was measured, and "
         "is compared with what the samples say, each real component on its own. An interval is for a measured sample, "
         "so that it holds the noise of the measurement, too. No reference image is needed.</dd>",
+        "<dt>Coverage</dt><dd>On the dashed diagonal intervals hold what they claim. Below it they are too narrow, "
+        "above it too wide. Bands are 95 % intervals over patients.</dd>",
         "<dt>Pixels</dt><dd>Only in simulation: magnitudes beside the true ones, where there is tissue. The factor was "
         "not fitted on them.</dd>",
         "<dt>The factor</dt><dd>Split conformal prediction over patients: the smallest one for which a sample of a "

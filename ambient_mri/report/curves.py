@@ -42,7 +42,7 @@ def line_chart(
     def place_y(y: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<div class="wide"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     for tick in ticks(low, high):
         y = place_y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -60,7 +60,7 @@ def line_chart(
         parts.append(f'<text x="{x + 32:.1f}" y="{HEIGHT - 10}">{escape(line.name)}</text>')
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 32}" text-anchor="middle">{escape(across)}</text>')
-    return "".join([*parts, f'<text x="4" y="{TOP - 4}">{escape(up)}</text></svg>'])
+    return "".join([*parts, f'<text x="4" y="{TOP - 4}">{escape(up)}</text></svg></div>'])
 
 
 def _widened(low: float, high: float, share: float) -> tuple[float, float]:

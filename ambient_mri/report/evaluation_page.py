@@ -35,7 +35,11 @@ def _body(evaluation: Evaluation) -> list[str]:
 
 
 def _head(evaluation: Evaluation) -> list[str]:
-    noise = "noise as estimated from the files" if evaluation.noise_std is None else f"noise {evaluation.noise_std:g}"
+    noise = (
+        "noise as the files state it, or as estimated from them"
+        if evaluation.noise_std is None
+        else f"noise {evaluation.noise_std:g}"
+    )
     measured = "pixels" if evaluation.domain == "image" else "k-space"
     origin = f"{'simulated' if evaluation.simulated else 'acquired'} {measured}, {noise}"
     model = f" Model <code>{escape(evaluation.bundle)}</code>." if evaluation.bundle else ""
@@ -69,7 +73,7 @@ def _row(row: Row, rivals: list[Row]) -> str:
     cells = []
     for column in COLUMNS:
         value, won = column.of(row), row.method in winners(rivals, column)
-        interval = f"<small>{column.show(value.low)} to {column.show(value.high)}</small>"
+        interval = f"<small>{column.span(value)}</small>"
         opening = '<td class="win">' if won else "<td>"
         cells.append(f"{opening}{column.show(value.mean)}{interval}</td>")
     strength = "–" if row.strength is None else f"{row.strength:.3g}"
@@ -129,7 +133,8 @@ def _reading(evaluation: Evaluation) -> list[str]:
         "is the largest value of the true volume; NMSE is the squared error over the squared truth.</dd>",
         "<dt>Feature distance</dt><dd>How far apart the texture of image and truth is, whatever its place: root mean "
         "square difference of scattering features. .1: 10 % too much or little, as what was smoothed away.</dd>",
-        "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; their slices stay together.</dd>",
+        "<dt>95 % interval</dt><dd>Patients are drawn anew with replacement; their slices stay together. Of fewer than "
+        "five patients it is too narrow, and of one there is none.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
         f"consistency solve), chosen for each R on {evaluation.tuning_slices} slices of the validation split, never on "
         "those shown here.</dd>",

@@ -55,7 +55,7 @@ def interval_chart(title: str, unit: str, groups: Sequence[str], series: Sequenc
     def up(value: float) -> float:
         return top + (height - top - bottom) * (high - value) / (high - low)
 
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<div class="wide"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
     for tick in ticks(low, high):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - 10}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
@@ -77,7 +77,7 @@ def interval_chart(title: str, unit: str, groups: Sequence[str], series: Sequenc
         x = left + index * (width - left - 10) / len(series)
         parts.append(f'<g fill="{colour}" stroke="{colour}">{_mark(index, x + 5, height - 16)}</g>')
         parts.append(f'<text x="{x + 14:.1f}" y="{height - 12}">{escape(one.name)}</text>')
-    return "".join([*parts, f'<text x="4" y="{top}">{escape(unit)}</text></svg>'])
+    return "".join([*parts, f'<text x="4" y="{top}">{escape(unit)}</text></svg></div>'])
 
 
 def ticks(low: float, high: float) -> list[float]:

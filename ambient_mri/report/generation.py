@@ -121,9 +121,9 @@ def _section(section: Section) -> list[str]:
 
 
 def _said(comparison: Comparison) -> str:
-    origin = "simulated measurements of them" if comparison.simulated else "their measurements"
+    origin = "simulated measurements" if comparison.simulated else "measurements"
     return (
         f"{comparison.data}: sets of {comparison.floor.count} images beside {comparison.real} real ones of "
-        f"{comparison.patients} patients in the {comparison.split} split, whom no model has seen (trained on "
-        f"{origin}); {comparison.embedding} features on {comparison.dimensions} axes"
+        f"{comparison.patients} patients in the {comparison.split} split, whom no model has seen "
+        f"(models learn from {origin} of others); {comparison.embedding} features on {comparison.dimensions} axes"
     )

@@ -13,9 +13,9 @@ body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem 4rem; color: var(
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; } h3 { font-size: 1rem; margin: 1.25rem 0 .4rem; }
 p, dd { max-width: 46rem; } .soft, figcaption, small { color: var(--soft); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide svg { min-width: 36rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
-caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
+caption { text-align: left; color: var(--soft); padding-bottom: .4rem; max-width: calc(100vw - 2.5rem); }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[scope=row], th[scope=rowgroup], thead th:first-child { text-align: left; font-weight: 500; }
 td.left, th.left { text-align: left; white-space: normal; }
@@ -33,7 +33,7 @@ code { font: .88em ui-monospace, "DejaVu Sans Mono", monospace; background: #f3f
 code { overflow-wrap: anywhere; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 0; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
-  .wide { overflow: visible; } table { font-size: 8pt; } th, td { padding: .2rem .35rem; }
+  .wide { overflow: visible; } .wide svg { min-width: 0; } table { font-size: 8pt; } th, td { padding: .2rem .35rem; }
   tbody, section { break-inside: avoid; } figure { max-width: 7rem; } td.win { print-color-adjust: exact; } }
 """
 

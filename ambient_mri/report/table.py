@@ -26,6 +26,10 @@ class Column:
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}"
 
+    def span(self, found: Interval) -> str:
+        """Its ends; of one patient there is no interval."""
+        return "no interval" if found.low == found.high else f"{self.show(found.low)} to {self.show(found.high)}"
+
 
 COLUMNS = (
     Column("psnr", "PSNR (dB)", 2, True),
@@ -59,7 +63,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
             cells = ""
             for column in COLUMNS:
                 value, star = column.of(row), "*" if row.method in best[column.key] else " "
-                cell = f"{column.show(value.mean)}{star} [{column.show(value.low)}, {column.show(value.high)}]"
+                cell = f"{column.show(value.mean)}{star} [{column.span(value).replace(' to ', ', ')}]"
                 cells += f"{cell:>29}"
             lines.append(f"{rate:>4g}  {row.method:<12}{cells}  {row.nfe:>4}  {row.seconds_per_slice:>7.3f}")
     return "\n".join([*lines, *(f"R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains)])
@@ -82,8 +86,7 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
             cells = []
             for column in COLUMNS:
                 value, mark = column.of(row), "**" if row.method in best[column.key] else ""
-                interval = f"{column.show(value.low)} to {column.show(value.high)}"
-                cells.append(f"{mark}{column.show(value.mean)}{mark} ({interval})")
+                cells.append(f"{mark}{column.show(value.mean)}{mark} ({column.span(value)})")
             cost = f"{row.nfe} | {row.seconds_per_slice:.3f}"
             lines.append(f"| {rate:g} | {row.method} | " + " | ".join(cells) + f" | {cost} |")
     gains = [f"- R = {gain.acceleration:g}: {gain_sentence(gain)}" for gain in evaluation.gains]

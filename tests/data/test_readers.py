@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import h5py
 import nibabel
 import numpy as np
@@ -11,7 +13,13 @@ from PIL import Image
 
 from ambient_mri.data.readers import chosen_slices, fastmri, images, nifti
 from ambient_mri.data.readers.content import open_kspace
+from ambient_mri.data.readers.ismrmrd_header import Header
 from ambient_mri.errors import InputError
+
+LIMITS = (
+    "<encodingLimits><kspace_encoding_step_1><minimum>{}</minimum><center>{}</center><maximum>{}</maximum>"
+    "</kspace_encoding_step_1></encodingLimits>"
+)
 
 
 def _all_lines(volume):
@@ -122,6 +130,47 @@ def test_padding_counts_as_not_acquired(tmp_path, write_fastmri):
     assert not acquired[:6].any() | acquired[60:].any()
 
 
+@pytest.mark.parametrize(
+    ("limits", "first", "end"),
+    [((0, 26, 53), 6, 60), ((2, 26, 53), 8, 60), ((0, 32, 63), 0, 64), ((0, 20, 51), 12, 64), ((0, 0, 0), 0, 64)],
+)
+def test_padding_is_what_the_header_leaves_of_the_matrix(tmp_path, write_fastmri, limits, first, end):
+    """Files of fastMRI have no attributes of padding: its loader, too, takes it from the encoding limits."""
+    path = write_fastmri(tmp_path / "a.h5").path
+    with h5py.File(path, "a") as file:
+        header = file["ismrmrd_header"][()].decode()
+        _set_header(file, re.sub(r"<encodingLimits>.*</encodingLimits>", LIMITS.format(*limits), header, flags=re.S))
+    line = torch.arange(64)
+    assert torch.equal(fastmri.open_volume(path).acquired[0], (line >= first) & (line < end))
+    with h5py.File(path, "a") as file:
+        file.attrs["padding_left"], file.attrs["padding_right"] = 3, 62
+    assert fastmri.open_volume(path).acquired.sum() == 59
+    with h5py.File(path, "a") as file:  # a matrix of other lines than the file holds: the limits are not of these
+        del file.attrs["padding_left"], file.attrs["padding_right"]
+        _set_header(file, file["ismrmrd_header"][()].decode().replace("<y>64</y>", "<y>80</y>", 1))
+    assert fastmri.open_volume(path).acquired.all()
+
+
+@pytest.mark.parametrize(
+    ("encoded", "fov", "recon", "recon_fov", "kept"),
+    [
+        ((640, 372), (280, 162.818), (320, 320), (140, 140), (320, 320)),  # a knee of fastMRI
+        ((512, 308), (512, 384), (256, 256), (256, 256), (256, 205)),  # phase encode oversampled, and resolved less
+        ((512, 256), (512, 256), (512, 512), (256, 256), (256, 256)),  # interpolated to twice the matrix
+        ((256, 205), (512, 256), (128, 256), (256, 256), (128, 205)),
+        ((128, 64), (0, 0), (64, 64), (0, 0), (64, 64)),
+    ],
+)
+def test_what_is_kept_lies_in_the_field_of_view_and_was_encoded(encoded, fov, recon, recon_fov, kept):
+    header = Header((*encoded, 1), (*recon, 1), (*fov, 5.0), (*recon_fov, 5.0))
+    assert header.kept == (*kept, 1)
+
+
+def _set_header(file, text):
+    del file["ismrmrd_header"]
+    file["ismrmrd_header"] = text
+
+
 def test_broken_files(tmp_path, write_fastmri):
     whole = write_fastmri(tmp_path / "a.h5").path
     cut = tmp_path / "cut.h5"
@@ -166,7 +215,7 @@ def _group_instead_of(name):
         (lambda f: f.attrs.update(padding_left="x"), "attribute padding_left: expected one number"),
         (
             lambda f: f.attrs.update(padding_left=64),
-            "attributes padding_left and padding_right: the padding 64 to 64 leaves none",
+            "encoding limits, or attributes padding_left and padding_right: the padding 64 to 64 leaves none",
         ),
         (lambda f: f.attrs.update(patient_id=h5py.Empty("f")), "attribute patient_id: expected text"),
         (lambda f: f.attrs.update(patient_id=np.bytes_(b"\xff")), "attribute patient_id: the text is not UTF-8"),
@@ -269,6 +318,18 @@ def test_slices_are_axial_and_radiological_whatever_the_storage(tmp_path, codes)
     for row, column in ((0, 0), (3, 5)):
         lps = affine.numpy() @ [column, row, 0, 1]
         assert np.allclose(lps, [-2.0 * (8 - column), -3.0 * (10 - row), 4.0 * height, 1])
+
+
+def test_fractions_of_a_volume_count_from_the_feet_whatever_the_storage(tmp_path):
+    ras = nibabel.Nifti1Image(np.arange(8 * 9 * 10, dtype=np.float32).reshape(8, 9, 10), np.diag([2.0, 3.0, 4.0, 1.0]))
+    for codes in ("RAS", "LPI", "SAR", "IPL"):
+        order = nibabel.orientations.axcodes2ornt(tuple(codes))
+        stored = ras.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(ras.affine), order))
+        _volume(tmp_path, np.asarray(stored.dataobj), stored.affine, f"sub-1/anat/sub-1_acq-{codes}_T1w.nii")
+    heights: dict[str, list[float]] = {}
+    for record in nifti.list_slices(tmp_path, suffix="T1w", slices=(0.1, 0.3), patient_column="group"):
+        heights.setdefault(record.volume_id, []).append(float(nifti.read_slice(record.path, record.index)[1][2, 3]))
+    assert [sorted(found) for found in heights.values()] == [[4.0, 8.0]] * 4
 
 
 def test_brain_slices_match_the_display_convention(real_data):

@@ -143,6 +143,13 @@ def test_loading_in_a_monai_dataset(tmp_path: Path) -> None:
     assert np.allclose(np.sort(chosen.numpy(), axis=None), np.sort(volume[..., 4], axis=None))
 
 
+def test_the_middle_of_a_stack_is_loaded_unless_another_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", np.arange(5.0)[:, None, None] * np.ones((1, 12, 9)))
+    load = LoadScand("image")
+    assert load({"image": tmp_path / "stack.npy"})["image"].unique().tolist() == [2.0]
+    assert load({"image": tmp_path / "stack.npy", "slice": 0})["image"].unique().tolist() == [0.0]
+
+
 def test_loading_kspace_brings_its_mask(tmp_path: Path) -> None:
     kspace = fft2c(scan()["sensitivity_maps"] * image())[None].numpy()
     mask = LAW.draw((34, 48), stream("a", "mask"))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from monai.bundle import run
 
 from ambient_mri.cli import main
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.prior import shipped
 from ambient_mri.prior.bundle import load_bundle, weights_sha256
+from ambient_mri.reconstruction import batch
 from ambient_mri.reconstruction.calibration import load_calibration
 from ambient_mri.reconstruction.methods import default_method
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
@@ -72,6 +75,18 @@ def test_models_of_the_package_are_small_and_say_what_they_are(name: str) -> Non
     assert card.learned_from == "from corrupted scans only"
     assert (path / "docs/results.md").is_file()
     assert (path / "docs/audit.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["trained", *sorted(shipped.shipped())])
+def test_monai_runs_a_bundle_by_the_method_that_fits_it(
+    name: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shipped.shipped().get(name, tiny_bundle)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(batch, "reconstruct", lambda **arguments: asked.update(arguments))
+    run(config_file=str(path / "configs/inference.json"), files=["scan.h5"])
+    assert asked.pop("method") is None, "a refined model refuses what an ambient one is asked"
+    assert asked == {"bundle_path": ".", "files": ["scan.h5"], "out": "reconstructions", "device": "cpu"}
 
 
 def test_the_refined_model_comes_with_calibrated_deviations() -> None:

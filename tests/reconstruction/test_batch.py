@@ -15,6 +15,7 @@ from PIL import Image
 
 from ambient_mri.cli import main
 from ambient_mri.data.prospective import simulate_files
+from ambient_mri.data.readers.ismrmrd_header import parse_header
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError, PartlyDone
 from ambient_mri.prior.shipped import located
@@ -69,6 +70,24 @@ def test_nifti_states_voxels_and_no_orientation_that_nobody_knows(scans: Path, t
     preview = np.asarray(Image.open(tmp_path / f"{path.stem}.png"))
     assert preview.dtype == np.uint8
     assert preview.max() == 255
+
+
+@pytest.mark.parametrize("oversampled", [1, 2])
+def test_a_matrix_to_be_interpolated_to_makes_no_voxel_smaller(scans: Path, tmp_path: Path, oversampled: int) -> None:
+    """Where the header reconstructs to more pixels than were encoded, the image keeps those that were encoded."""
+    path = Path(shutil.copy(_files(scans)[0], tmp_path / "interpolated.h5"))
+    with h5py.File(path, "a") as file:
+        header = parse_header(file["ismrmrd_header"][()], "")
+        side = header.recon_fov_mm[0] / oversampled
+        encoded, _, rest = file["ismrmrd_header"][()].decode().partition("<reconSpace>")
+        matrix, fov = "<x>96</x><y>96</y><z>1</z>", f"<x>{side}</x><y>{side}</y><z>5</z>"
+        space = f"<reconSpace><matrixSize>{matrix}</matrixSize><fieldOfView_mm>{fov}</fieldOfView_mm></reconSpace>"
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = encoded + space + rest.partition("</reconSpace>")[2]
+    reconstruct(None, [_files(scans)[0], path], tmp_path / "out", method="zero-filled")
+    plain, interpolated = (nib.load(tmp_path / "out" / f"{name}.nii.gz") for name in (_files(scans)[0].stem, path.stem))
+    assert interpolated.shape[:2] == tuple(n // oversampled for n in plain.shape[:2])
+    assert interpolated.header.get_zooms()[:2] == pytest.approx(plain.header.get_zooms()[:2])
 
 
 def test_work_done_again_is_never_said_to_be_skipped_however_long_it_took(

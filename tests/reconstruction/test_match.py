@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -42,6 +42,7 @@ class _Measured:
     noise_std: float = 0.02
     scale: float = 1.0
     coils: int = 4
+    acquired: torch.Tensor = field(default_factory=lambda: torch.ones(1, 1, dtype=torch.bool))
 
 
 def _draw(pattern: Any, seed: int = 0, shape: tuple[int, int] = (64, 64)) -> torch.Tensor:
@@ -56,6 +57,18 @@ def _said(measured: _Measured, card: Card) -> str:
 def test_nothing_is_said_of_scans_like_those_of_the_training() -> None:
     for seed in range(20):
         assert _said(_Measured(_draw(RandomLines(4.0), seed)), _card()) == ""
+
+
+def test_padding_counts_on_both_sides() -> None:
+    """Lines that nobody acquires lower the rate of the law as they lower that of the scan."""
+    acquired = ((torch.arange(64) >= 8) & (torch.arange(64) < 56))[None]
+    mask = torch.zeros(1, 64, dtype=torch.bool)
+    mask[0, 8:56:4] = mask[0, 31] = True  # 13 lines of 48: R = 4.9 of the grid, as the law of R = 4 gives
+    assert "R =" not in _said(_Measured(mask, acquired=acquired), _card())
+    assert "R = 4.9, the model was trained on scans of R = 4" in _said(_Measured(mask), _card())
+    assert "trained on scans of R = 4.9" in _said(
+        _Measured(_draw(RandomLines(8.0)) & acquired, acquired=acquired), _card()
+    )
 
 
 @pytest.mark.parametrize(

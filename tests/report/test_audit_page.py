@@ -67,6 +67,8 @@ def test_comparison_says_what_is_not_comparable() -> None:
     first, second = example(), example("NOT DETECTED", access="samples")
     names = ["a.json", "b.json"]
     text, page = comparison_text(names, [first, second]), comparison_page(names, [first, second])
+    assert "How to read this" in page
+    assert ".5 is chance" in page
     _check(page)
     assert "| verdict | DETECTED | NOT DETECTED |" in text
     assert "not done" in text

@@ -61,6 +61,15 @@ def test_page_holds_everything(evaluation: Evaluation) -> None:
     assert page.count("<img") == 1 + 2 * 2  # truth, and image and error of both methods
 
 
+def test_one_patient_has_no_interval(evaluation: Evaluation) -> None:
+    row, one = evaluation.rows[0], Interval(30.0, 30.0, 30.0)
+    alone = replace(evaluation, rows=(replace(row, psnr=one, ssim=one, nmse=one, features=one),), gains=())
+    for said in (evaluation_page(alone), evaluation_markdown(alone), evaluation_text(alone)):
+        assert "no interval" in said
+        assert "30.00 to 30.00" not in said
+        assert "30.00, 30.00" not in said
+
+
 def test_rivals_are_marked_where_they_win(evaluation: Evaluation) -> None:
     page = evaluation_page(evaluation)
     wins = re.findall(r'<th scope="row">([\w-]+)</th><td class="win">', page)

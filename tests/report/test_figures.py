@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ambient_mri.pictures import grey
+from ambient_mri.report.curves import Line, line_chart
 from ambient_mri.report.figures import Series, heat, interval_chart, png_uri
+from ambient_mri.report.page import STYLE
 
 
 def test_png_uri_holds_the_picture() -> None:
@@ -46,3 +48,13 @@ def test_chart_draws_higher_values_higher_and_says_them() -> None:
 def test_chart_copes_with_gaps_and_with_nothing() -> None:
     assert len(_heights(interval_chart("t", "dB", ["2", "4"], [Series("a", [None, (1, 1, 1)])]))) == 2
     assert interval_chart("t", "dB", ["2"], [Series("a", [None])]) == ""
+
+
+def test_charts_are_as_wide_as_their_letters_need_and_slide_on_phones() -> None:
+    for chart in (
+        interval_chart("of PSNR", "dB", ["R = 2"], [Series("tv", [(1.0, 0.5, 1.5)])]),
+        line_chart("of lines", "across", "up", [Line("one", (0.0, 1.0), (0.0, 1.0))]),
+    ):
+        assert chart.startswith('<div class="wide"><svg ')
+        assert chart.endswith("</svg></div>")
+    assert ".wide svg { min-width: 36rem; }" in STYLE

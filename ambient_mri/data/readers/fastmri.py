@@ -39,7 +39,7 @@ class Volume:
     mask
         The file's own, bool `(1, x)` or `(y, x)`, or None for fully sampled files.
     acquired
-        Bool `(1, x)`: lines that the scanner acquired at all; the others are padding.
+        Bool `(1, x)`: lines that the scanner acquired at all; the others are padding, by the header's encoding limits.
     patient
         From the file, or its stem.
     offset
@@ -48,6 +48,8 @@ class Volume:
         Per real component, in the units of the samples, if the file states it.
     contrast
         What the file calls its acquisition, "AXT2" for example.
+    simulated
+        Whether the file says that its k-space was made from images, as `data simulate` does.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Volume:
     compression: str | None
     noise_std: float | None
     contrast: str = field(default="", repr=False)
+    simulated: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -162,7 +165,7 @@ def _checked(path: Path, file: Any) -> Volume:
         shape=shape,
         dtype=kspace.dtype,
         mask=_mask(file, shape, path),
-        acquired=_acquired(file, shape, path),
+        acquired=_acquired(file, shape, header, path),
         header=header,
         patient=_text(file, "patient_id", path) or path.stem,
         offset=stored,
@@ -170,6 +173,7 @@ def _checked(path: Path, file: Any) -> Volume:
         compression=kspace.compression,
         noise_std=_noise_std(file, path),
         contrast=_text(file, "acquisition", path),
+        simulated=bool(_attribute(file, "simulated", path)),
     )
 
 
@@ -268,15 +272,24 @@ def _mask(file: Any, shape: tuple[int, int, int, int], path: Path) -> Tensor | N
     return torch.from_numpy(values.astype(bool))
 
 
-def _acquired(file: Any, shape: tuple[int, int, int, int], path: Path) -> Tensor:
-    """fastMRI pads k-space with empty lines up to the matrix size and says how many."""
+def _acquired(file: Any, shape: tuple[int, int, int, int], header: Header | None, path: Path) -> Tensor:
+    """fastMRI pads k-space with empty lines up to the matrix size.
+
+    How many is in the header's encoding limits, whose centre lies at n//2; attributes, where a file has them, go first.
+    """
+    x = shape[-1]
+    first, end = 0, x
+    if header is not None and header.lines is not None and header.encoded_matrix[1] == x:
+        minimum, centre, maximum = header.lines
+        if maximum > minimum:  # converters that know no limits write zeros
+            first, end = x // 2 - centre + minimum, x // 2 - centre + maximum + 1
     left, right = _number(file, "padding_left", path), _number(file, "padding_right", path)
-    left, right = 0 if left is None else left, shape[-1] if right is None else right
-    line = torch.arange(shape[-1])
+    left, right = first if left is None else left, end if right is None else right
+    line = torch.arange(x)
     acquired = (line >= left) & (line < right)
     if not acquired.any():
-        raise InputError(f"the padding {left:g} to {right:g} leaves none of {shape[-1]} lines",
-                         where=f"{path}: attributes padding_left and padding_right")  # fmt: skip
+        raise InputError(f"the padding {left:g} to {right:g} leaves none of {x} lines",
+                         where=f"{path}: encoding limits, or attributes padding_left and padding_right")  # fmt: skip
     return acquired[None]
 
 

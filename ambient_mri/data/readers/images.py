@@ -62,6 +62,11 @@ def read_slice(path: Path, index: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image))
 
 
+def middle(path: Path) -> int:
+    """Number of the middle image of a stack; 0 of a single one."""
+    return _count(path) // 2
+
+
 def resized(image: Tensor, size: int, where: str) -> Tensor:
     """A square image of `size`: padded with zeros to a square, then averaged over areas.
 

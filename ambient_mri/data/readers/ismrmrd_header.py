@@ -54,6 +54,19 @@ class Header:
     noise_bandwidth: float = 1.0
     identity: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def kept(self) -> tuple[int, int, int]:
+        """How many encoded samples lie across the reconstructed field of view, (x, y, z).
+
+        That is the reconstructed matrix, unless scanners interpolate to it (zeros around k-space): nothing here does.
+        """
+        return self._kept(0), self._kept(1), self._kept(2)
+
+    def _kept(self, axis: int) -> int:
+        matrix, encoded, recon = self.recon_matrix[axis], self.encoded_fov_mm[axis], self.recon_fov_mm[axis]
+        across = round(self.encoded_matrix[axis] * recon / encoded) if min(encoded, recon) > 0 else matrix
+        return max(across, 1) if across < 0.95 * matrix else matrix  # fields of view are stated in rounded mm
+
     def permuted(self, order: tuple[int, int, int]) -> Header:
         """The header of slices along another axis: matrices and fields of view with their axes in `order`."""
         a, b, c = order

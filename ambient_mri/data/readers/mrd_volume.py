@@ -110,7 +110,7 @@ class MRDVolume:
         cut = sliced(samples, mask, str(self.path))
         samples, affine, header = cut.samples, cut.permuted(self.affine), self.header
         if cut.axes[0] == 1:  # slices along the readout: its oversampled ends are outside the object
-            kept = central(len(samples), min(self.header.recon_matrix[0], len(samples)))
+            kept = central(len(samples), min(self.header.kept[0], len(samples)))
             samples = samples[kept]
             if affine is not None:
                 affine[:3, 3] += kept.start * affine[:3, 2]

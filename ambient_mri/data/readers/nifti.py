@@ -30,6 +30,8 @@ def list_slices(
 
     Parameters
     ----------
+    slices
+        Fractions count from the feet to the head, in whichever of the two directions a file stores its slices.
     patient_column
         Column of `participants.tsv` with the same value for scans of the same patient; participants
         are patients where the file or the column is missing.
@@ -39,9 +41,13 @@ def list_slices(
     for path in sorted([*root.glob(f"sub-*/**/*_{suffix}.nii"), *root.glob(f"sub-*/**/*_{suffix}.nii.gz")]):
         participant = path.relative_to(root).parts[0]
         image = _load(path)
-        count = image.shape[_axes(image)[0]]
+        axial = _axes(image)[0]
+        count = image.shape[axial]
+        downwards = image.affine[2, axial] < 0
+        wanted = (1 - slices[1], 1 - slices[0]) if downwards and not isinstance(slices, str) else slices
+        chosen = chosen_slices(wanted, count)
         who = groups.get(participant, participant)
-        records += [SliceRecord(path.name.split(".nii")[0], i, who, path) for i in chosen_slices(slices, count)]
+        records += [SliceRecord(path.name.split(".nii")[0], i, who, path) for i in chosen]
     return records
 
 
