@@ -84,7 +84,7 @@ def test_peak_is_at_least_what_is_held() -> None:
 
 
 def test_the_peak_of_a_program_is_not_that_of_who_started_it() -> None:
-    held = np.ones(GIB // 2, np.uint8)
+    held = np.ones(GIB, np.uint8)  # imports alone take .3 GiB, .7 under Python 3.13
     program = "from ambient_mri.reconstruction.memory import peak; print(peak())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) < held.nbytes
