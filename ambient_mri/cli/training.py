@@ -19,7 +19,7 @@ from ambient_mri.cli.arguments import (
     positive,
 )
 
-PRESETS = ("tiny", "small", "base")
+PRESETS = ("tiny", "small", "deep", "base")
 PROPER_SAMPLERS = ("mmps", "dds")
 TRAINING_METHODS = ("ambient", "ssdu", "unweighted", "naive", "ambientgan")
 

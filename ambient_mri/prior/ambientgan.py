@@ -25,7 +25,7 @@ from ambient_mri.prior.preconditioning import mask_channel
 from ambient_mri.prior.steps import Draw, stream
 
 LATENT = 64
-WIDTHS = {"tiny": 184, "small": 232, "base": 584}
+WIDTHS = {"tiny": 184, "small": 232, "deep": 312, "base": 584}
 """Widest layer: generator and critic together have about as many parameters as the diffusion network of the preset."""
 LEVELS = 3
 RATE, BETAS = 5e-4, (0.0, 0.99)

@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 import ambient_mri
 from ambient_mri import files
@@ -29,7 +29,7 @@ from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
-from ambient_mri.prior.network import architecture, build_network, has_bfloat16
+from ambient_mri.prior.network import architecture, build_network, grown, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
 from ambient_mri.prior.validation import Summary
@@ -112,17 +112,38 @@ def load_weights(path: Path, network: nn.Module) -> None:
     InputError
         If they are absent, damaged or of another preset.
     """
+    _fill(network, _weights(path), path)
+
+
+def initialise(path: Path, network: nn.Module, preset: str) -> None:
+    """The weights of a bundle into a network of `preset`, which may have more stages: see `network.grown`.
+
+    Raises
+    ------
+    InputError
+        If they are absent, damaged, or of a network that cannot grow into it.
+    """
+    weights = grown(_weights(path), architecture(load_card(path).preset), architecture(preset))
+    _fill(network, weights, path)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
     where = path / WEIGHTS
     if not where.exists():
         raise InputError("no weights here", where=str(where), remedy="Give the `bundle` folder of a training")
     try:
-        network.load_state_dict(load_file(where))
+        return load_file(where)
     except SafetensorError as problem:
         raise InputError(f"the weights are damaged ({problem})", where=str(where),
                          remedy="Copy the bundle again") from problem  # fmt: skip
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(weights)
     except RuntimeError as problem:
         raise InputError(
-            "the weights belong to a network of other sizes", where=str(where),
+            "the weights belong to a network of other sizes", where=str(path / WEIGHTS),
             remedy="Use the --preset and the version that they were trained with, or train again",
         ) from problem  # fmt: skip
 

@@ -8,7 +8,7 @@ are better than one larger network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class Architecture:
 PRESETS = {
     "tiny": Architecture((32, 64, 64), 1, patch=2, stages=2),
     "small": Architecture((32, 64, 64), 1, patch=2, stages=3),
+    "deep": Architecture((32, 64, 64), 1, patch=2, stages=5),
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
 INPUT_CHANNELS = 5  # real and imaginary part of the current image and of the first one, mask
@@ -58,6 +59,37 @@ def architecture(preset: str) -> Architecture:
     if preset not in PRESETS:
         raise InputError(f"no preset {preset!r}", where="--preset", remedy=f"Choose among {', '.join(PRESETS)}")
     return PRESETS[preset]
+
+
+def grown(weights: dict[str, Tensor], have: Architecture, want: Architecture) -> dict[str, Tensor]:
+    """Weights of a cascade of more stages that computes what one of fewer stages does (Chen et al. 2016, Net2Net).
+
+    The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them whose
+    last layer is zero: they add nothing to the prediction until training gives them something to add.
+
+    Raises
+    ------
+    InputError
+        If the two differ in more than the number of stages, or `want` has fewer.
+    """
+    if have == want:
+        return weights
+    if replace(have, stages=want.stages) != want or not 2 <= have.stages < want.stages:
+        raise InputError(
+            "its network cannot become the one of --preset", where="--init",
+            remedy="Give the --preset that it was trained with, or one of the same stages and more of them",
+        )  # fmt: skip
+    copied, last = have.stages - 2, have.stages - 1
+    origins = [*range(last), *[copied] * (want.stages - have.stages), last]
+    made: dict[str, Tensor] = {}
+    for stage, origin in enumerate(origins):
+        new = origin == copied and stage != copied
+        for name, value in weights.items():
+            _, number, inner = name.split(".", 2)  # stages.0.conv_in.conv.weight
+            if int(number) == origin:
+                silent = new and inner.startswith("out.2.")  # of MONAI's out: norm, activation, convolution
+                made[f"stages.{stage}.{inner}"] = torch.zeros_like(value) if silent else value
+    return made
 
 
 def has_bfloat16(device: str) -> bool:

@@ -18,7 +18,7 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.ambientgan import AdversarialLearner, Adversaries
-from ambient_mri.prior.bundle import load_weights, save_bundle
+from ambient_mri.prior.bundle import initialise, save_bundle
 from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.feed import Prepared, default_workers, feed
@@ -49,13 +49,13 @@ class TrainOptions:
     minutes, steps
         When to stop: whichever comes first; neither means 30 minutes. Minutes are of training, over all resumes.
     preset
-        Size of the network: "tiny", "small" or "base".
+        Size of the network: "tiny", "small", "deep" or "base".
     batch_size
         Slices a step, over all processes together.
     precision
         "auto" (bfloat16 where the processor has it), "float32" or "bfloat16": inside the network only.
     init
-        Bundle whose weights training starts from.
+        Bundle whose weights training starts from: of the same preset, or of one with fewer of the same stages.
     workers
         Processes that prepare batches ahead; None: none on a processor, those that are free beside a GPU.
     method
@@ -189,7 +189,7 @@ def _learner(options: TrainOptions, scans: Scans, process: _Process) -> Learner:
         return AdversarialLearner.begin(adversaries, options.seed)
     network = build_network(architecture(options.preset), options.seed).to(options.device)
     if options.init is not None:
-        load_weights(options.init, network)
+        initialise(options.init, network, options.preset)
     return Learner.start(network, _precision(options))
 
 

@@ -19,7 +19,7 @@ from ambient_mri.patterns import Pixels
 from ambient_mri.prior import ambientgan, training
 from ambient_mri.prior.ambientgan import AdversarialLearner, Adversaries, ImageGenerator
 from ambient_mri.prior.bundle import load_bundle
-from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.network import PRESETS, architecture, build_network
 from ambient_mri.prior.steps import Draw, white
 from ambient_mri.prior.training import TrainOptions, train
 from ambient_mri.sampling.generated import load_generator
@@ -80,7 +80,7 @@ def test_what_one_process_cannot_do_is_refused(options: TrainOptions, bundle: Pa
         train(replace(options, out=tmp_path, init=bundle))
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small", "base"])
+@pytest.mark.parametrize("preset", list(PRESETS))
 def test_as_many_parameters_as_the_diffusion_network(preset: str) -> None:
     def count(network: torch.nn.Module) -> int:
         return sum(p.numel() for p in network.parameters())
