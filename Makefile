@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 DEMO_MINUTES ?= 5
 export OMP_NUM_THREADS ?= $(shell nproc)
+unexport PYTHONDONTWRITEBYTECODE  # or every process compiles the package and the tests again
 
 .PHONY: demo test slow lint docs bench clean
 .DELETE_ON_ERROR:

@@ -189,10 +189,11 @@ def test_a_model_of_the_other_domain_is_refused(tiny_bundle: Path) -> None:
         evaluate(tiny_bundle, load_spec("brain_bids_pixels"), methods=("one-step",), limit=2)
 
 
-def test_the_solve_that_asks_for_edges_uses_one_evaluation(tiny_bundle: Path) -> None:
+def test_the_solve_that_asks_for_edges_uses_one_evaluation(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)
     spec = load_spec("brain_demo")
     found = evaluate(
-        tiny_bundle, spec, accelerations=(4.0,), methods=("one-step", "one-step-tv", "tv"), limit=4, tuning_slices=4
+        tiny_bundle, spec, accelerations=(4.0,), methods=("one-step", "one-step-tv", "tv"), limit=4, tuning_slices=2
     )
     assert [row.nfe for row in found.rows] == [1, 1, 0]
     assert found.gains[0].method in ("one-step", "one-step-tv")

@@ -37,10 +37,8 @@ def _pipeline(name: str) -> Pipeline:
     return main
 
 
-def test_corrupted_beside_clean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)  # coarse: eleven rows are tuned
+@pytest.mark.usefixtures("untuned")
+def test_corrupted_beside_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "clean.yaml").write_text(CLEAN)
     out, run = tmp_path / "out", _pipeline("corrupted_vs_clean")
@@ -105,10 +103,10 @@ def test_a_folder_of_scans_and_its_summary(
     assert "no *.h5 in this folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("untuned")
 def test_radial_scans_beside_classical_methods(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)
     (tmp_path / "small.yaml").write_text(SMALL.replace("image_size: 32", "image_size: 16"))
     run, out = _pipeline("reconstruct_radial"), tmp_path / "out"
     words = [str(tiny_bundle), "--data", str(tmp_path / "small.yaml"), "--spokes", "6", "--limit", "1"]
@@ -127,10 +125,10 @@ def test_radial_scans_beside_classical_methods(
         assert "0 is not a positive whole number" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("untuned")
 def test_volumes_beside_classical_methods(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ambient_mri.evaluation.tuning.STEPS_PER_DECADE", 2)
     (tmp_path / "volumes.yaml").write_text(SMALL.replace("image_size: 32", "image_size: 16, slices: 3"))
     run, out = _pipeline("reconstruct_volume"), tmp_path / "out"
     words = [str(tiny_bundle), "--data", str(tmp_path / "volumes.yaml"), "--acceleration", "3", "--limit", "1"]

@@ -77,13 +77,8 @@ def test_what_is_finished_is_not_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_natural_images(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def untuned(score: Callable[[float], float], start: float) -> tuple[float, list[tuple[float, float]]]:
-        return start, [(start, score(start))]
-
-    monkeypatch.setattr("ambient_mri.evaluation.evaluate.tune", untuned)  # DPS has 100 evaluations
+@pytest.mark.usefixtures("untuned")
+def test_natural_images(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = _pipeline("natural_images"), tmp_path / "out"
     words = [str(digits), "--image-size", "8", "--steps", "2", "--preset", "tiny", "--limit", "2", "--rates", "2.5"]
     words += ["--tuning-slices", "2", "--out", str(out)]

@@ -78,13 +78,12 @@ def test_every_place_of_a_training_draws_by_its_step_and_position() -> None:
     assert len({float(noise.real.sum()) for noise in noises}) == 8
 
 
-@pytest.mark.parametrize("method", ["ambient", "naive"])
-def test_workers_change_nothing(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where every scan is mirrored and shifted, and an epoch of the engine ends within the run."""
     monkeypatch.setattr(training, "VALIDATION_STEPS", 2)
     spec = tmp_path / "moved.yaml"
     spec.write_text("based_on: brain_demo\nsymmetry: {mirror: true, shift: 2}\n")
-    options = replace(OPTIONS, data=str(spec), steps=3, batch_size=4, method=method)
+    options = replace(OPTIONS, data=str(spec), steps=3, batch_size=4)
     first, second = (
         load_file(train(replace(options, out=tmp_path / str(n), workers=n)) / "models/model.safetensors")
         for n in (0, 2)
