@@ -59,6 +59,7 @@ def test_where_nothing_can_be_kept_is_refused_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.chdir(tmp_path)  # where no folder is called "runs"
     for uri in ("", "runs", "http://127.0.0.1:9"):
         with pytest.raises(InputError, match=f"--mlflow {uri}: cannot be used" if uri else "names no server"):
             train(_options(tmp_path / "mine", uri, 10))
