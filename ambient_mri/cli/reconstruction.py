@@ -66,7 +66,8 @@ def add(commands: Commands) -> None:
     add.set_defaults(run=evaluate)
     add.add_argument("bundle", type=model, metavar="BUNDLE", help=MODEL)
     add.add_argument("--data", required=True, metavar="SPEC", help="scans whose true images are known")
-    add.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
+    whose = "default: %(default)s; beside it, train says how much of what is missing is up to too few patients"
+    add.add_argument("--split", choices=("train", "validation", "test"), default="test", help=whose)
     add.add_argument("--acceleration", type=accelerations, default=(), metavar="R,R,…", help="default: as in the spec")
     every = "default: all that apply but those that draw samples; of a refined model mmps and the classical ones"
     add.add_argument("--methods", type=method_names, metavar="M,M,…", help=every)

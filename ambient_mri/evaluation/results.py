@@ -108,6 +108,12 @@ class Evaluation:
     gains: tuple[Gain, ...] = ()
     examples: tuple[Example, ...] = field(default=(), compare=False)
 
+    @property
+    def scans(self) -> str:
+        """What was evaluated, in words."""
+        known = ", of which the model learned" if self.split == "train" and self.bundle else ""
+        return f"{self.slices} slices of {self.patients} patients in the {self.split} split{known}"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures."""
         return dataclasses.asdict(dataclasses.replace(self, examples=())) | {"format": FORMAT}

@@ -46,8 +46,7 @@ def _head(evaluation: Evaluation) -> list[str]:
     gains = [f"<li>R = {gain.acceleration:g}: {escape(gain_sentence(gain))}.</li>" for gain in evaluation.gains]
     return [
         f"<h1>Reconstruction of {escape(evaluation.data)}</h1>",
-        f'<p class="soft">{evaluation.slices} slices of {evaluation.patients} patients in the '
-        f"{escape(evaluation.split)} split (split by patient); {origin}.{model}</p>",
+        f'<p class="soft">{escape(evaluation.scans)} (split by patient); {origin}.{model}</p>',
         *(["<p>Beside the classical method that was best on validation:</p>\n<ul>", *gains, "</ul>"] if gains else []),
     ]
 

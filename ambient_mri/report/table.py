@@ -73,9 +73,8 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
     """A Markdown table; the best values of each acceleration are bold."""
     origin = "simulated" if evaluation.simulated else "acquired"
     lines = [
-        f"Reconstruction of {evaluation.data}: {evaluation.slices} slices of {evaluation.patients} patients in the "
-        f"{evaluation.split} split, {origin} data. Mean over patients and its 95 % interval; the best at each R is "
-        "bold.",
+        f"Reconstruction of {evaluation.data}: {evaluation.scans}, {origin} data. Mean over patients and its 95 % "
+        "interval; the best at each R is bold.",
         "",
         "| R | method | " + " | ".join(column.title for column in COLUMNS) + " | NFE | s a slice |",
         "|---|---|" + "---|" * (len(COLUMNS) + 2),

@@ -20,6 +20,8 @@ from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.posterior import Sampling
+from ambient_mri.report.evaluation_page import evaluation_page
+from ambient_mri.report.table import evaluation_markdown
 
 
 def _small(name: str = "brain_demo") -> DataSpec:
@@ -187,6 +189,17 @@ def test_one_step_of_a_bundle_beside_a_rival(tiny_bundle: Path) -> None:
 def test_a_model_of_the_other_domain_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(InputError, match="trained on k-space"):
         evaluate(tiny_bundle, load_spec("brain_bids_pixels"), methods=("one-step",), limit=2)
+
+
+def test_the_patients_of_the_training_are_said_to_be_those(tiny_bundle: Path) -> None:
+    who = {split: evaluate(tiny_bundle, _small(), split=split, methods=("zero-filled", "one-step"), limit=2,
+                           tuning_slices=1) for split in ("train", "test")}  # fmt: skip
+    assert who["train"].scans == "2 slices of 2 patients in the train split, of which the model learned"
+    assert who["test"].scans == "2 slices of 2 patients in the test split"
+    for text in (evaluation_markdown(who["train"]), evaluation_page(who["train"])):
+        assert "of which the model learned" in text
+    assert who["train"].rows[0].psnr != who["test"].rows[0].psnr, "other patients"
+    assert "--split train" in who["train"].command
 
 
 def test_the_solve_that_asks_for_edges_uses_one_evaluation(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
