@@ -14,7 +14,8 @@ from ambient_mri.prior.preconditioning import AmbientPrior
 
 
 def test_a_grown_model_answers_as_the_one_that_it_grew_from() -> None:
-    bundle = load_bundle("brain_flair_64")
+    bundle = load_bundle("brain_flair_64_refined")
+    assert bundle.card.preset == "small", "of fewer stages"
     network = build_network(architecture("deep"))
     initialise(bundle.path, network, "deep")
     scan = open_scans(load_spec("brain_demo"), "train", limit=1)[0]
