@@ -83,10 +83,10 @@ def grown(weights: dict[str, Tensor], have: Architecture, want: Architecture) ->
     origins = [*range(last), *[copied] * (want.stages - have.stages), last]
     made: dict[str, Tensor] = {}
     for stage, origin in enumerate(origins):
-        new = origin == copied and stage != copied
+        new, prefix = origin == copied and stage != copied, f"stages.{origin}."
         for name, value in weights.items():
-            _, number, inner = name.split(".", 2)  # stages.0.conv_in.conv.weight
-            if int(number) == origin:
+            if name.startswith(prefix):
+                inner = name.removeprefix(prefix)
                 silent = new and inner.startswith("out.2.")  # of MONAI's out: norm, activation, convolution
                 made[f"stages.{stage}.{inner}"] = torch.zeros_like(value) if silent else value
     return made

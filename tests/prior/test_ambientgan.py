@@ -78,6 +78,9 @@ def test_other_bundles_have_no_generator(tiny_bundle: Path) -> None:
 def test_what_one_process_cannot_do_is_refused(options: TrainOptions, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="from random weights"):
         train(replace(options, out=tmp_path, init=bundle))
+    for preset in ("tiny", "deep"):
+        with pytest.raises(InputError, match="a network of other sizes"):  # a generator is no start for a denoiser
+            train(replace(options, out=tmp_path, init=bundle, method="ambient", preset=preset))
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
