@@ -22,7 +22,7 @@ def test_a_grown_model_answers_as_the_one_that_it_grew_from() -> None:
     A = scan.operator()
     before = AmbientPrior(bundle.prior.network).denoise(A.adjoint(scan.y), scan.noise_std, A)
     after = AmbientPrior(network).denoise(A.adjoint(scan.y), scan.noise_std, A)
-    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
     assert float(before.abs().max()) > 0.5, "a model that answers"
     after.abs().square().sum().backward()  # type: ignore[no-untyped-call]
     for stage in network.stages:
