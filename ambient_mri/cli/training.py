@@ -47,7 +47,12 @@ def add(commands: Commands) -> None:
     add.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: %(default)s"
     )
-    add.add_argument("--init", type=bundle, metavar="BUNDLE", help="start from the weights of a trained bundle")
+    add.add_argument(
+        "--init",
+        type=bundle,
+        metavar="BUNDLE",
+        help="start from a trained bundle of this preset, or one of fewer stages",
+    )
     ahead = "processes that prepare batches; default: 0 on a processor, else up to 8. The result is the same"
     add.add_argument("--workers", type=count_or_zero, metavar="N", help=ahead)
     where = "keep the figures as an MLflow run too: http://server:5000 or sqlite:///runs.db"

@@ -123,8 +123,8 @@ def initialise(path: Path, network: nn.Module, preset: str) -> None:
     InputError
         If they are absent, damaged, or of a network that cannot grow into it.
     """
-    weights = grown(_weights(path), architecture(load_card(path).preset), architecture(preset))
-    _fill(network, weights, path)
+    trained = load_card(path).preset
+    _fill(network, grown(_weights(path), trained, preset), path)
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -61,23 +61,31 @@ def architecture(preset: str) -> Architecture:
     return PRESETS[preset]
 
 
-def grown(weights: dict[str, Tensor], have: Architecture, want: Architecture) -> dict[str, Tensor]:
+def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Tensor]:
     """Weights of a cascade of more stages that computes what one of fewer stages does (Chen et al. 2016, Net2Net).
 
     The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them whose
     last layer is zero: they add nothing to the prediction until training gives them something to add.
 
+    Parameters
+    ----------
+    weights
+        Of a cascade of `preset`.
+    wanted
+        The preset that it becomes.
+
     Raises
     ------
     InputError
-        If the two differ in more than the number of stages, or `want` has fewer.
+        If the two differ in more than the number of stages, or `wanted` has fewer.
     """
+    have, want = architecture(preset), architecture(wanted)
     if have == want:
         return weights
     if replace(have, stages=want.stages) != want or not 2 <= have.stages < want.stages:
         raise InputError(
-            "its network cannot become the one of --preset", where="--init",
-            remedy="Give the --preset that it was trained with, or one of the same stages and more of them",
+            f"its network, of preset {preset}, cannot become one of {wanted}", where="--init",
+            remedy=f"Give --preset {preset}, or one of the same stages and more of them",
         )  # fmt: skip
     copied, last = have.stages - 2, have.stages - 1
     origins = [*range(last), *[copied] * (want.stages - have.stages), last]

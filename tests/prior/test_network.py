@@ -30,10 +30,9 @@ def test_a_grown_model_answers_as_the_one_that_it_grew_from() -> None:
 
 
 def test_new_stages_are_copies_with_a_silent_last_layer() -> None:
-    small, deep = architecture("small"), architecture("deep")
-    weights = {name: value + 1 for name, value in build_network(small).state_dict().items()}
-    made = grown(weights, small, deep)
-    assert made.keys() == build_network(deep).state_dict().keys()
+    weights = {name: value + 1 for name, value in build_network(architecture("small")).state_dict().items()}
+    made = grown(weights, "small", "deep")
+    assert made.keys() == build_network(architecture("deep")).state_dict().keys()
     inner, outer = "conv_in.conv.weight", "out.2.conv.weight"
     for stage, origin in enumerate([0, 1, 1, 1, 2]):
         assert torch.equal(made[f"stages.{stage}.{inner}"], weights[f"stages.{origin}.{inner}"])
@@ -42,5 +41,5 @@ def test_new_stages_are_copies_with_a_silent_last_layer() -> None:
 
 @pytest.mark.parametrize(("have", "want"), [("deep", "small"), ("small", "base")])
 def test_what_cannot_grow_is_refused(have: str, want: str) -> None:
-    with pytest.raises(InputError, match="cannot become"):
-        grown({}, architecture(have), architecture(want))
+    with pytest.raises(InputError, match=rf"of preset {have}, cannot become one of {want}\. Give --preset {have}"):
+        grown({}, have, want)
