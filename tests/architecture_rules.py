@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 # A room imports from itself and from those before it.
 ROOMS = (
-    "errors", "files", "fourier", "operators", "solvers", "patterns", "corruption", "coils", "measurement", "pictures",
-    "data", "prior", "sampling", "reconstruction", "evaluation", "pacs", "generation", "audit", "report",
-    "doctor", "cli", "__main__",
+    "errors", "files", "randomness", "fourier", "operators", "solvers", "patterns", "corruption", "coils",
+    "measurement", "pictures", "data", "prior", "sampling", "reconstruction", "evaluation", "pacs", "generation",
+    "audit", "report", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = (
     "dask_jobqueue", "dicomweb_client", "distributed", "faiss", "h5py", "ignite", "matplotlib", "monai", "nibabel",

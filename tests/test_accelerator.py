@@ -21,7 +21,8 @@ from ambient_mri.prior.muon import orthogonal_factor
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
-from ambient_mri.prior.steps import draw, stream
+from ambient_mri.prior.steps import draw
+from ambient_mri.randomness import stream
 from ambient_mri.reconstruction.methods import reconstruction
 from ambient_mri.reconstruction.posterior import Sampling
 
@@ -58,7 +59,7 @@ def test_the_loss_and_its_gradient_agree(kind: str, tmp_path: Path) -> None:
     for device in DEVICES:
         network = load_bundle(located(MODEL), device=device).prior.network.requires_grad_(True)
         here = batch.to(device)
-        drawn = draw(here, law, [stream(0, 0, i) for i in range(4)])
+        drawn = draw(here, law, [stream(0, "test", i) for i in range(4)])
         loss = ambient_loss(AmbientPrior(network, torch.float32), here.y, here.operator(), drawn.further, drawn.sigma,
                             here.noise_std, drawn.noise).mean()  # fmt: skip
         loss.backward()

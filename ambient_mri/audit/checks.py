@@ -15,7 +15,7 @@ from ambient_mri.audit.measured_space import MeasuredSpace
 from ambient_mri.audit.membership import by_patient
 from ambient_mri.audit.results import Dose, GateResult
 from ambient_mri.audit.search import Features
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 Array = npt.NDArray[np.float64]
 
@@ -28,11 +28,11 @@ def planted_copies(state: Material, space: MeasuredSpace, bars: tuple[float, flo
     bars
         The highest score of a hold-out patient by T1, and by T3.
     """
-    rng = stream(state.options.seed, -30, 0)
+    rng = stream(state.options.seed, "planted")
     planted = planting.plant(state.train.pictures, state.hold.pictures, state.level.copies, rng)
 
     def by_features(copies: Tensor) -> scoring.Closest:
-        features = embedder.embed(state.network, state.see(generator.normalised(copies.to(torch.complex64)), 2))
+        features = embedder.embed(state.network, state.see(generator.normalised(copies.to(torch.complex64)), "planted"))
         return scoring.closest_by_features(features, state.features[0])
 
     def in_measured_space(copies: Tensor) -> scoring.Closest:
@@ -51,10 +51,10 @@ def checks_of(state: Material, limits: power.Sensitivity, doses: list[Dose]) -> 
     between = (between_patients(of_train, of_hold, state.slices), between_patients(of_hold, of_hold, state.slices))
     return [
         gates.told_apart(
-            by_patient(train, state.train.patients), by_patient(hold, state.hold.patients), state.rng(1)
+            by_patient(train, state.train.patients), by_patient(hold, state.hold.patients), state.rng("told apart")
         ),
         gates.placebo(_placebo(state)),
-        gates.posing(*between, state.rng(3)),
+        gates.posing(*between, state.rng("posing")),
         gates.planted(*planting.recall(doses)),
         _positive_control(state, limits),
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def checks_of(state: Material, limits: power.Sensitivity, doses: list[Dose]) -> 
 
 def _placebo(state: Material, splits: int = 4) -> list[float]:
     """p of T3 between halves of the hold-out patients, everything that it needs worked out from them anew."""
-    hold, rng = state.hold, state.rng(2)
+    hold, rng = state.hold, state.rng("placebo")
     names, p_values = list(dict.fromkeys(hold.patients)), []
     state.progress(f"comparing hold-out patients with each other in measured space, {splits} times")
     for _ in range(splits):
@@ -86,11 +86,12 @@ def _positive_control(state: Material, limits: power.Sensitivity) -> GateResult:
     """T1 on the samples after copies of a few training patients, lightly turned and noisy, were hidden among them."""
     names = list(dict.fromkeys(state.train.patients))
     copied = min(2 * (limits.least_patients or len(names)), len(names))
-    rng = stream(state.options.seed, -31, 0)
+    rng = stream(state.options.seed, "positive control")
     chosen = {names[i] for i in torch.randperm(len(names), generator=rng)[:copied].tolist()}
     rows = [i for i, patient in enumerate(state.train.patients) if patient in chosen]
     changed = noisy(rotated(state.train.pictures[rows], rng), rng)
-    copies = embedder.embed(state.network, state.see(generator.normalised(changed.to(torch.complex64)), 3))
+    seen = state.see(generator.normalised(changed.to(torch.complex64)), "positive control")
+    copies = embedder.embed(state.network, seen)
     among = np.concatenate([state.features[2], copies])
     train, hold, _ = state.features
     scores = scoring.score_patients(

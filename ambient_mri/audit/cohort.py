@@ -17,7 +17,7 @@ from ambient_mri.errors import InputError
 from ambient_mri.files import text_sha256
 from ambient_mri.measurement import DATA_STD, Measurement, collate
 from ambient_mri.operators import Masked
-from ambient_mri.prior.steps import stream, white
+from ambient_mri.randomness import stream, white
 from ambient_mri.solvers import Resolvent
 
 BATCH = 16
@@ -171,7 +171,7 @@ def views(side: Side, law: FurtherLaw | None, seed: int, further: int = 2) -> Te
     for number in range(further if law is not None else 0):
         parts, first = [], 0
         for batch in side.batches():
-            rngs = [stream(seed, -12 - number, first + i) for i in range(len(batch))]
+            rngs = [stream(seed, "further view", number, first + i) for i in range(len(batch))]
             assert law is not None
             parts.append(view(law.draw(batch.operator(), rngs, batch.component).operator, batch.y, batch.noise_std))
             first += len(batch)

@@ -52,7 +52,7 @@ def _detected(state: Material, space: MeasuredSpace, folder: Path) -> tuple[floa
     copied = open_side(load_spec(data), ("train",), options.scans, None, state.progress)
     sides = (copied, state.hold)
 
-    features = embedder.embed(state.network, state.see(images, 4))
+    features = embedder.embed(state.network, state.see(images, "control"))
     own = embedder.embed(state.network, copied.pictures)
     by_features = scoring.sides_by_features(own, state.features[1], features)
     measured = space.closest_to_sides(sides, images)

@@ -22,7 +22,7 @@ from ambient_mri import files
 from ambient_mri.audit.augmentation import random_view
 from ambient_mri.audit.search import Features, unit
 from ambient_mri.errors import InputError
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 DIMENSIONS, TEMPERATURE, BATCH = 128, 0.07, 96
 SIZE = 64
@@ -107,7 +107,7 @@ def train(
     network = build(plan.seed).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.peak_rate, weight_decay=1e-4)
     for step in range(plan.steps):
-        rng = stream(plan.seed, -11, step)
+        rng = stream(plan.seed, "embedder", step)
         rows = torch.randperm(pictures.shape[1], generator=rng)[:BATCH]
         views = []
         for _ in range(2):

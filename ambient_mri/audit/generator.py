@@ -17,7 +17,7 @@ from ambient_mri.data.readers import nifti
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.prior.bundle import Bundle
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 from ambient_mri.sampling.prior_samples import draw_samples
 
 CHUNK = 64
@@ -39,7 +39,7 @@ def draw(
         if not path.exists():
             made = []
             for start in range(first, last, batch_size):
-                rngs = [stream(seed, -3, i) for i in range(start, min(start + batch_size, last))]
+                rngs = [stream(seed, "samples", i) for i in range(start, min(start + batch_size, last))]
                 with torch.inference_mode():
                     made.append(draw_samples(bundle, rngs, steps).cpu())
             files.write_array(path, torch.cat(made).numpy())

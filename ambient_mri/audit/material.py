@@ -37,7 +37,7 @@ from ambient_mri.data.leaks import leaks
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.prior.bundle import Bundle, load_bundle, weights_sha256
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 Progress = Callable[[str], None]
 LEARNED_FROM = 40_000
@@ -138,7 +138,7 @@ class Material:
     features: tuple[Features, Features, Features] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.samples = self.see(self.images, 1)
+        self.samples = self.see(self.images, "samples")
         self.features = (
             embedder.embed(self.network, self.train.pictures),
             embedder.embed(self.network, self.hold.pictures),
@@ -150,16 +150,16 @@ class Material:
         """Training and hold-out."""
         return self.train, self.hold
 
-    def see(self, images: Tensor, purpose: int) -> Tensor:
+    def see(self, images: Tensor, purpose: str) -> Tensor:
         """Pictures of images as those of the scans were made."""
         if self.options.scans == "images":
             return images.abs()
         pool = (*self.train.scans, *self.hold.scans)
-        return seen_through(images, pool, [stream(self.options.seed, -20 - purpose, i) for i in range(len(images))])
+        return seen_through(images, pool, [stream(self.options.seed, "seen", purpose, i) for i in range(len(images))])
 
-    def rng(self, purpose: int) -> np.random.Generator:
-        """Randomness of one purpose."""
-        return np.random.default_rng([self.options.seed, 100 + purpose])
+    def rng(self, purpose: str) -> np.random.Generator:
+        """NumPy's generator of one purpose."""
+        return np.random.default_rng(stream(self.options.seed, purpose).initial_seed())
 
     def patients(self) -> tuple[int, int]:
         """How many training and hold-out patients have enough slices."""
@@ -287,4 +287,4 @@ def _embedder(
 
 def _some(count: int, seed: int) -> list[int]:
     """At most so many slices of both sides, at random whose they are: enough to learn from."""
-    return torch.randperm(count, generator=stream(seed, -13, count))[:LEARNED_FROM].sort().values.tolist()
+    return torch.randperm(count, generator=stream(seed, "learned from"))[:LEARNED_FROM].sort().values.tolist()

@@ -20,7 +20,7 @@ from ambient_mri.measurement import Measurement
 from ambient_mri.operators import keep
 from ambient_mri.prior.objective import corrupt_further
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
-from ambient_mri.prior.steps import stream, white
+from ambient_mri.randomness import stream, white
 
 Array = npt.NDArray[np.float64]
 
@@ -152,7 +152,7 @@ def withheld_errors(
         weight = whitening.weight.to(y.device)
         total = torch.zeros(len(batch), len(levels), dtype=torch.float64)
         for k in range(draws):
-            rngs = [stream(seed, -7 - k, first + i) for i in range(len(batch))]
+            rngs = [stream(seed, "membership", k, first + i) for i in range(len(batch))]
             further = law.draw(A, rngs, batch.component)
             shown = further.operator
             hidden = A.mask & ~shown.mask

@@ -56,7 +56,7 @@ def audit(options: AuditOptions, progress: Progress = lambda line: None) -> tupl
     t7 = _fingerprint(state, space.whitening)
     t4 = _membership(state, space.whitening) if account.access_of(state) == "model" else None
 
-    figures = describe_copying(found, train, hold, state.train.patients, state.rng(6))
+    figures = describe_copying(found, train, hold, state.train.patients, state.rng("copying"))
     tests = account.tests_of(t1.compared(), t3.compared(), t4, state.patients())
     joint = scoring.joint(t1, t3).compared()
     named = [name for name, is_named in zip(t1.names, joint.named, strict=True) if is_named]
@@ -114,7 +114,7 @@ def _membership(state: Material, whitening: Whitening) -> Membership:
         difficulty = np.concatenate(_withheld(state, state.reference, whitening, "reference-"))
         rest = less_difficulty(np.concatenate([train, hold]), difficulty)
         train, hold = rest[: len(train)], rest[len(train) :]
-    return membership(train, hold, state.rng(4))
+    return membership(train, hold, state.rng("membership"))
 
 
 def _withheld(state: Material, bundle: Bundle, whitening: Whitening, which: str) -> list[Array]:

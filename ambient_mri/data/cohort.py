@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ambient_mri.data.anatomy import CENTRE_MM, FIELD_OF_VIEW_MM, INTENSITY, Anatomy
-from ambient_mri.data.simulation import stream
 from ambient_mri.errors import InputError
+from ambient_mri.randomness import stream
 
 CONTRASTS = tuple(INTENSITY)
 SLICE_SPACING_MM = 7.0
@@ -72,9 +72,9 @@ def subject(index: int, *, seed: int = 0, size: int = 64, slices: int = 1, contr
 @lru_cache(maxsize=4)  # the slices of a subject are asked for one after another
 def _drawn(index: int, seed: int, size: int, slices: int, contrast: str | None) -> Subject:
     subject_id = f"demo-{index:04d}"
-    anatomy = Anatomy.draw(stream(subject_id, "anatomy", seed))
+    anatomy = Anatomy.draw(stream(seed, "anatomy", subject_id))
     if contrast is None:
-        contrast = CONTRASTS[int(torch.randint(3, (), generator=stream(subject_id, "contrast", seed)))]
+        contrast = CONTRASTS[int(torch.randint(3, (), generator=stream(seed, "contrast", subject_id)))]
     heights = [anatomy.height_mm + SLICE_SPACING_MM * (k - (slices - 1) / 2) for k in range(slices)]
     images = torch.stack([anatomy.image(z, size, contrast) for z in heights])
     pixel, half = FIELD_OF_VIEW_MM / size, FIELD_OF_VIEW_MM / 2

@@ -22,13 +22,14 @@ import yaml
 from ambient_mri import files
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI
 from ambient_mri.data.readers import SliceRecord
-from ambient_mri.data.simulation import Acquisition, sample_everything, stream
+from ambient_mri.data.simulation import Acquisition, sample_everything
 from ambient_mri.data.slices import magnitude_image
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import parts
 from ambient_mri.errors import InputError
 from ambient_mri.operators import keep
 from ambient_mri.patterns import FullySampled, Pattern
+from ambient_mri.randomness import stream
 
 SEQUENCES = {"FLAIR": "AXFLAIR", "T1w": "AXT1", "T2w": "AXT2"}  # as fastMRI names them
 
@@ -127,7 +128,7 @@ def _write_volume(spec: DataSpec, acquisition: Acquisition, records: list[SliceR
         for image, record in zip(images, records, strict=True)
     ]
     shape = (int(images[0].shape[-2]), int(images[0].shape[-1]))
-    mask = acquisition.pattern.draw(shape, stream(first.volume_id, "mask", seed))
+    mask = acquisition.pattern.draw(shape, stream(seed, "mask", first.volume_id))
     measured = torch.cat([keep(mask, scan.samples) for scan in scans])
     calibration = acquisition.pattern.calibration(shape)
     name = f"{first.volume_id.replace('/', '_')}.h5"

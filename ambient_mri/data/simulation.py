@@ -15,10 +15,10 @@ from torch import Generator, Tensor
 
 from ambient_mri.coils import absorb_phase, espirit_maps
 from ambient_mri.errors import InputError
-from ambient_mri.files import text_sha256
 from ambient_mri.measurement import DATA_STD, Measurement, energy_scale
 from ambient_mri.operators import Coils, Identity, Sense, keep
 from ambient_mri.patterns import Pattern
+from ambient_mri.randomness import stream, white
 
 COIL_RADIUS = 1.5  # distance of coil centres from the middle, in half fields of view (as sigpy.mri.birdcage_maps)
 PHASE_STD = 0.8  # rad, of each coefficient of the phase polynomial over [-1, 1]²
@@ -89,12 +89,6 @@ class FullSamples:
     maps: Tensor | None
 
 
-def stream(scan_id: str, purpose: str, seed: int = 0) -> Generator:
-    """The generator of one purpose of one scan; independent of every other one."""
-    digest = text_sha256("\0".join((str(seed), purpose, scan_id)))
-    return Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-
-
 def simulate_scan(
     image: Tensor,
     acquisition: Acquisition,
@@ -154,10 +148,10 @@ def sample_everything(
     maps: Tensor | None = None
     if acquisition.domain == "kspace":
         if acquisition.phase == "smooth":
-            x = torch.polar(x.real, smooth_phase(shape, stream(scan_id, "phase", seed)))
-        maps = birdcage_maps(acquisition.coils, shape, stream(volume_id or scan_id, "coils", seed))
+            x = torch.polar(x.real, smooth_phase(shape, stream(seed, "phase", scan_id)))
+        maps = birdcage_maps(acquisition.coils, shape, stream(seed, "coils", volume_id or scan_id))
     samples = Identity().forward(x) if maps is None else Sense(maps).forward(x)
-    samples = samples + acquisition.noise_std * white_noise(samples.shape, stream(scan_id, "noise", seed))
+    samples = samples + acquisition.noise_std * white(samples.shape, stream(seed, "noise", scan_id))
     return FullSamples(samples, x, maps)
 
 
@@ -183,7 +177,7 @@ def acquire(
     """
     shape = (int(samples.shape[-2]), int(samples.shape[-1]))
     pattern = acquisition.pattern
-    mask = pattern.draw(shape, stream(volume_id or scan_id, "mask", seed))[None, None]
+    mask = pattern.draw(shape, stream(seed, "mask", volume_id or scan_id))[None, None]
     y = keep(mask, samples)
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise InputError("measured samples are not finite (NaN or infinity)", where=scan_id)
@@ -224,11 +218,6 @@ def smooth_phase(shape: tuple[int, int], rng: Generator) -> Tensor:
     y, x = torch.meshgrid(*(_coordinates(n) for n in shape), indexing="ij")
     basis = torch.stack([torch.full_like(x, 3.0), x, y, x * y, x.square(), y.square()])
     return torch.einsum("k,kyx->yx", PHASE_STD * torch.randn(len(basis), generator=rng), basis)
-
-
-def white_noise(shape: torch.Size, rng: Generator) -> Tensor:
-    """White complex noise of standard deviation 1 per real component."""
-    return torch.complex(torch.randn(shape, generator=rng), torch.randn(shape, generator=rng))
 
 
 def _coordinates(n: int) -> Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor
 from ambient_mri.data.acquired import MeasuredVolume, centre_run, equispaced, matrix
 from ambient_mri.data.facts import Bids, BrainDemo, FastMRI, Images
 from ambient_mri.data.readers import SliceRecord, fastmri, images, nifti
-from ambient_mri.data.simulation import SimulatedScan, simulate_scan, stream
+from ambient_mri.data.simulation import SimulatedScan, simulate_scan
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import parts
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import ifft2c
 from ambient_mri.measurement import Measurement
 from ambient_mri.patterns import EmpiricalLines, Pattern
+from ambient_mri.randomness import stream
 
 OPEN_VOLUMES = 16
 
@@ -95,7 +96,7 @@ def _measured_volume(spec: DataSpec, path: Path, pattern: Pattern | None) -> Mea
             "the file has no mask, but the spec says from_files", where=str(path), remedy="State the law in the spec"
         )
     else:
-        mask = chosen.draw(shape, stream(path.stem, "mask"))
+        mask = chosen.draw(shape, stream(0, "mask", path.stem))
     return MeasuredVolume(
         volume,
         mask,

@@ -19,12 +19,12 @@ from torch import Generator, Tensor
 
 from ambient_mri.coils import espirit_maps
 from ambient_mri.data.readers import fastmri, images, nifti
-from ambient_mri.data.simulation import white_noise
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft2c
 from ambient_mri.measurement import energy_scale
 from ambient_mri.operators import keep
 from ambient_mri.patterns import Blocks, Pattern, Pixels
+from ambient_mri.randomness import white
 
 Item = Mapping[Any, Any]
 
@@ -176,7 +176,7 @@ class RandUndersampled(_RandMask):
             if self.domain == "image":
                 kspace = fft2c(item[self.maps_key] * kspace if self.maps_key in item else kspace)
             if self.noise_std:
-                kspace = kspace + self.noise_std * white_noise(kspace.shape, self.rng)
+                kspace = kspace + self.noise_std * white(kspace.shape, self.rng)
             item[key] = keep(mask, kspace)
         item[self.mask_key] = mask
         return item

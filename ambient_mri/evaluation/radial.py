@@ -8,13 +8,12 @@ from pathlib import Path
 from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import open_evaluation
-from ambient_mri.data.simulation import stream
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
 from ambient_mri.evaluation.observed import Scan, evaluate_observed, usual_methods
 from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.measurement import Measurement
-from ambient_mri.prior.steps import white
+from ambient_mri.randomness import stream, white
 from ambient_mri.reconstruction import methods, noncartesian
 from ambient_mri.sampling.observation import Observation
 
@@ -81,7 +80,7 @@ def _scans(spec: DataSpec, split: str, spokes: int, limit: int | None, seed: int
     found, made = open_evaluation(spec, split, pattern=spec.pattern(), limit=limit), []
     for i, (measurement, truth) in enumerate(found):
         coordinates = noncartesian.golden_angle(spokes, measurement.image_shape)
-        noise = stream(measurement.scan_ids[0], "radial noise", seed)
+        noise = stream(seed, "radial noise", measurement.scan_ids[0])
         observed = simulated(measurement, truth, coordinates, noise)
         assert measurement.sensitivity_maps is not None
         made.append(Scan(observed, measurement.sensitivity_maps, truth.abs(), measurement.scan_ids, found.patient(i)))

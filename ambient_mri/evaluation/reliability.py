@@ -32,7 +32,7 @@ from ambient_mri.evaluation.scoring import batches
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import weights_sha256
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.calibration import Calibration
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
@@ -172,7 +172,7 @@ def held_out(
     parts: dict[str, list[Components]] = {}
     for rows, batch in _batches(scans):
         batch = batch.to(device)
-        rngs = [stream(seed, -4, row) for row in rows]
+        rngs = [stream(seed, "held out", row) for row in rows]
         shown = law.draw(batch.operator(), rngs, batch.component).operator
         for i, components in enumerate(_of_batch(run, batch, shown)):
             if len(components):  # where each line has its own coin, D may hide none of a few

@@ -12,7 +12,7 @@ import sigpy.mri
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.data.simulation import Acquisition, stream
+from ambient_mri.data.simulation import Acquisition
 from ambient_mri.data.slices import magnitude_image
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.data.split import Part, parts
@@ -21,7 +21,7 @@ from ambient_mri.evaluation.observed import Scan, evaluate_observed, usual_metho
 from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.patterns import PoissonDisc
-from ambient_mri.prior.steps import white
+from ambient_mri.randomness import stream, white
 from ambient_mri.reconstruction import methods, volumes
 from ambient_mri.sampling.observation import Observation
 
@@ -106,7 +106,7 @@ def _scans(spec: DataSpec, part: Part, rate: float, limit: int | None, seed: int
             )  # fmt: skip
         images = torch.stack([magnitude_image(spec, record)[0] for record in records])
         acquisition = spec.simulation(PoissonDisc(rate, CALIBRATION))
-        scan = simulated(images, acquisition, stream(volume, "three dimensions", seed))
+        scan = simulated(images, acquisition, stream(seed, "three dimensions", volume))
         ids = tuple(record.scan_id for record in records)
         made.append(Scan(scan.observed, scan.maps, scan.truth.abs(), ids, records[0].patient))
     return made

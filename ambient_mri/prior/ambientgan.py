@@ -22,7 +22,8 @@ from ambient_mri.measurement import DATA_STD, Measurement
 from ambient_mri.operators import Masked, keep
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.preconditioning import mask_channel
-from ambient_mri.prior.steps import Draw, stream
+from ambient_mri.prior.steps import Draw
+from ambient_mri.randomness import stream
 
 LATENT = 64
 WIDTHS = {"tiny": 184, "small": 232, "deep": 312, "base": 584}
@@ -31,8 +32,6 @@ LEVELS = 3
 RATE, BETAS = 5e-4, (0.0, 0.99)
 PENALTY, PENALTY_STEPS = 1.0, 4
 """γ of R1, and how often it is applied (with as much more weight)."""
-LATENTS_PLACE = 10_000
-"""Position of latents among the streams of a step: behind those of the batch."""
 
 
 class ImageGenerator(nn.Module):
@@ -129,7 +128,7 @@ class AdversarialLearner(Learner):
             If a loss is not finite: weights and averages are left as they were.
         """
         A, generator, critic = measurement.operator(), self.network.generator, self.network.critic
-        rngs = [stream(self.seed, self.step, LATENTS_PLACE + i) for i in range(len(measurement))]
+        rngs = [stream(self.seed, "latents", self.step, i) for i in range(len(measurement))]
         noise = measurement.noise_std[:, None, None, None] * draw.noise
         fake = seen(A, keep(A.mask, A.forward(generator.draw(rngs)) + noise))
         real = seen(A, measurement.y).requires_grad_()

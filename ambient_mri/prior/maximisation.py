@@ -24,7 +24,8 @@ from ambient_mri.prior.feed import there
 from ambient_mri.prior.imputed import Imputed
 from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
-from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw, white
+from ambient_mri.prior.steps import HIGHEST_SIGMA, Batches, Draw
+from ambient_mri.randomness import white
 
 logger = logging.getLogger("ambient_mri.refinement")
 

@@ -21,9 +21,9 @@ from ambient_mri.prior.card import with_interval
 from ambient_mri.prior.checkpoint import LOG
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.preconditioning import Prior
-from ambient_mri.prior.steps import stream
 from ambient_mri.prior.tracking import Tracking
 from ambient_mri.prior.validation import Summary, validation, watched
+from ambient_mri.randomness import stream
 
 logger = logging.getLogger("ambient_mri.training")
 
@@ -70,7 +70,7 @@ class Monitor:
         Of a generator, which predicts nothing: only pictures.
         """
         if isinstance(learner, AdversarialLearner):
-            rngs = [stream(self.seed, -4, i) for i in range(PICTURES)]
+            rngs = [stream(self.seed, "pictures", i) for i in range(PICTURES)]
             self._write(learner.step, learner.average.generator.draw(rngs), columns=PICTURES)
             return None
         prior, device = learner.prior, next(learner.average.parameters()).device

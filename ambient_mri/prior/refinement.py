@@ -37,9 +37,9 @@ from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.maximisation import maximise
 from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.shipped import called
-from ambient_mri.prior.steps import stream
 from ambient_mri.prior.training import BATCH
 from ambient_mri.prior.validation import Summary, validation, watched
+from ambient_mri.randomness import stream
 
 logger = logging.getLogger("ambient_mri.refinement")
 
@@ -132,7 +132,7 @@ def refine(options: RefineOptions, posterior: Posterior) -> Path:
 def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     options, card = task.options, model.card
     sampler = options.sampler if card.method == REFINED else AMBIENT_SAMPLER
-    seed = stream(options.seed, -6, lap).initial_seed()
+    seed = stream(options.seed, "lap", lap).initial_seed()
     images = Imputed(folder / "images", task.scans, options.samples, card.coils > 1, options.device)
     images.fill(lambda batch: task.posterior(model, sampler, batch, seed))
     facts = _once(folder / "e_step.json", lambda: _facts(task, images, model, sampler, seed))
@@ -161,7 +161,7 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
 
 def _facts(task: _Task, images: Imputed, model: Bundle, sampler: str, seed: int) -> dict[str, float]:
     """What is known of an E-step before its M-step."""
-    found = diversity(images.images(IMAGES), stream(task.options.seed, -5, 0))
+    found = diversity(images.images(IMAGES), stream(task.options.seed, "diversity"))
     error = _withheld(task, model, sampler, seed)
     return {"variance": found.variance, "effective_number": found.effective_number, "withheld_nmse": error.nmse}
 

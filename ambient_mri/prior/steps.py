@@ -5,7 +5,6 @@ A resumed run, another split of the batch over processes, or another number of w
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch.utils.data import Sampler
 from ambient_mri.corruption import Further, FurtherLaw
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
+from ambient_mri.randomness import stream, white
 
 SHARE_AT_USE, SHARE_NEAR_USE = 0.2, 0.6
 """Shares of draws at the noise level of reconstruction, and little above it; the others cover all levels that sampling
@@ -31,12 +31,6 @@ LOG_MEAN, LOG_STD = -1.6, 1.5
 HIGHEST_SIGMA = 40.0
 
 
-def stream(seed: int, step: int, position: int) -> Generator:
-    """The generator of one sample of one step."""
-    digest = hashlib.sha256(f"{seed}/{step}/{position}".encode()).digest()
-    return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 class Place(NamedTuple):
     """One sample of a training: its step, its position in the global batch, and the index of its scan."""
 
@@ -46,7 +40,7 @@ class Place(NamedTuple):
 
     def stream(self, seed: int) -> Generator:
         """Its generator."""
-        return stream(seed, self.step, self.position)
+        return stream(seed, "training", self.step, self.position)
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Batches(Sampler[list[Place]]):
 @lru_cache(maxsize=2)
 def _order(count: int, seed: int, lap: int) -> Tensor:
     """The scans of one lap: drawn once, not for every sample of it."""
-    return torch.randperm(count, generator=stream(seed, -1 - lap, 0))
+    return torch.randperm(count, generator=stream(seed, "order", lap))
 
 
 @dataclass(frozen=True)
@@ -107,8 +101,3 @@ def draw(measurement: Measurement, law: FurtherLaw, rngs: Sequence[Generator]) -
         sigmas.append(max(sigma, LOWEST_SIGMA))
         noises.append(white(tuple(measurement.y.shape[1:]), rng))
     return Draw(further, torch.tensor(sigmas, device=device), torch.stack(noises).to(device))
-
-
-def white(shape: tuple[int, ...], rng: Generator) -> Tensor:
-    """White complex noise, unit standard deviation per real component."""
-    return torch.view_as_complex(torch.randn(*shape, 2, generator=rng))

@@ -26,8 +26,9 @@ from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.shipped import called
-from ambient_mri.prior.steps import Batches, Draw, stream
+from ambient_mri.prior.steps import Batches, Draw
 from ambient_mri.prior.tracking import Tracking
+from ambient_mri.randomness import stream
 
 logger = logging.getLogger("ambient_mri.training")
 
@@ -171,7 +172,7 @@ def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
         raise InputError("the training part is empty", where=spec.name, remedy="Lower split.validation and split.test")
     architecture(options.preset)
     _precision(options)
-    one, rng = scans[0], stream(options.seed, -1, 1)
+    one, rng = scans[0], stream(options.seed, "identifiability")
     acquired = None if one.acquired is None else one.acquired[0, 0]
     answer = identifiability(scans.further(), one.encoding(), scans.image_shape, rng, acquired=acquired)
     if answer.refused and options.method == "ambient":

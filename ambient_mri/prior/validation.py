@@ -15,7 +15,7 @@ from ambient_mri.data.spec import DataSpec
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.prior.objective import withheld_error
 from ambient_mri.prior.preconditioning import Prior
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 SCANS = 48
 
@@ -82,7 +82,7 @@ def validation(
     """
     errors, energies, first = [], [], 0
     for batch in batches:
-        rngs = [stream(seed, -1, 1000 + first + i) for i in range(len(batch))]
+        rngs = [stream(seed, "validation", first + i) for i in range(len(batch))]
         further = law.draw(batch.operator(), rngs, batch.component, batch.acquired)
         prior = predictor(batch, further)
         error, energy = withheld_error(prior, batch.y, batch.operator(), further, batch.noise_std)

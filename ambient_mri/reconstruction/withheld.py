@@ -13,9 +13,9 @@ from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from ambient_mri.coils import calibration_region
-from ambient_mri.data.simulation import stream
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import keep
+from ambient_mri.randomness import stream
 from ambient_mri.reconstruction.methods import Reconstruct
 from ambient_mri.reconstruction.posterior import Posterior
 
@@ -100,7 +100,7 @@ def withheld(
     factor
         On the standard deviations of samples, as those of the images are multiplied.
     """
-    rng = stream(measurement.scan_ids[0].rpartition("/")[0], "kept back")
+    rng = stream(0, "kept back", measurement.scan_ids[0].rpartition("/")[0])
     choose = kept_back if measurement.domain == "kspace" else damaged_again
     held = choose(measurement.mask[0, 0].cpu(), rng)[None, None].expand(len(measurement), -1, -1, -1)
     held = held.to(measurement.y.device)

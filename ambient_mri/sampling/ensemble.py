@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.data.simulation import stream
 from ambient_mri.errors import InputError
+from ambient_mri.randomness import stream
 from ambient_mri.sampling.noise import Mirrored
 from ambient_mri.sampling.observation import Observation
 
@@ -97,5 +97,5 @@ def ensemble(
 
 
 def _generator(scan_id: str, k: int, seed: int) -> Generator:
-    rng = stream(scan_id, f"posterior samples {k // 2}", seed)
+    rng = stream(seed, f"posterior samples {k // 2}", scan_id)
     return Mirrored().manual_seed(rng.initial_seed()) if k % 2 else rng

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.prior.steps import white
+from ambient_mri.randomness import white
 
 
 class Mirrored(Generator):

@@ -31,7 +31,7 @@ from ambient_mri.pictures import enlarged, grey, sheet, write_png
 from ambient_mri.prior.bundle import Bundle, load_bundle, load_card
 from ambient_mri.prior.card import ADVERSARIAL, Card
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 from ambient_mri.sampling.generated import load_generator
 from ambient_mri.sampling.noise import draws, noise_like
 from ambient_mri.sampling.proper import is_proper, require_all_levels, whole_images
@@ -170,8 +170,9 @@ def sample_to_folder(
     draw = _drawer(bundle_path, steps, device)
     images = []
     for start in range(0, count, batch_size):
+        rngs = [stream(seed, "samples", i) for i in range(start, min(start + batch_size, count))]
         with torch.inference_mode():
-            images.append(draw([stream(seed, -3, i) for i in range(start, min(start + batch_size, count))]).cpu())
+            images.append(draw(rngs).cpu())
     array = torch.cat(images)[:, 0].numpy()
     files.write_array(out / "samples.npy", array)
     shown = [enlarged(grey(magnitude)) for magnitude in np.abs(array)]

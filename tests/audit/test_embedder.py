@@ -18,7 +18,7 @@ from ambient_mri.audit.scoring import Closest, closest_by_features
 from ambient_mri.audit.search import Features, nearest, unit
 from ambient_mri.data.cohort import subject
 from ambient_mri.errors import InputError
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_size_and_unit_length(network: embedder.Embedder, brains: Tensor) -> Non
 
 def test_training_brings_copies_near(network: embedder.Embedder, brains: Tensor, losses: list[float]) -> None:
     def found(net: embedder.Embedder) -> float:
-        copies = torch.cat([random_view(brains, stream(1, 0, i)) for i in range(5)])
+        copies = torch.cat([random_view(brains, stream(1, "test", i)) for i in range(5)])
         index = nearest(embedder.embed(net, copies), embedder.embed(net, brains), 1).index[:, 0]
         return float((index == np.tile(np.arange(24), 5)).mean())
 
@@ -82,7 +82,7 @@ def test_contrastive_loss_by_hand() -> None:
 
 
 def test_changes_keep_shape_and_are_what_they_say(brains: Tensor) -> None:
-    rng = stream(0, 0, 0)
+    rng = stream(0, "test")
     for change in (EXACT | MILD).values():
         changed = change(brains[:3], rng)
         assert changed.shape == brains[:3].shape
@@ -102,7 +102,7 @@ def _by(embed: Callable[[Tensor], Features], base: Features) -> Callable[[Tensor
 
 
 def test_every_kind_of_copy_is_of_other_slices_and_all_are_embedded_at_once(brains: Tensor) -> None:
-    planted = plant(brains[:20], brains[20:], 6, stream(0, 1, 0))
+    planted = plant(brains[:20], brains[20:], 6, stream(0, "test", 1, 0))
     assert len({tuple(copies.sources) for copies in planted.values()}) == len(planted)
     assert torch.equal(planted["exact"].pictures, brains[:20][planted["exact"].sources])
     asked = []
@@ -118,7 +118,7 @@ def test_every_kind_of_copy_is_of_other_slices_and_all_are_embedded_at_once(brai
 
 
 def test_dose_response_falls_with_the_share_that_is_copied(network: embedder.Embedder, brains: Tensor) -> None:
-    planted = plant(brains[:16], brains[16:], 12, stream(0, 1, 0))
+    planted = plant(brains[:16], brains[16:], 12, stream(0, "test", 1, 0))
     by_features = _by(lambda pictures: embedder.embed(network, pictures), embedder.embed(network, brains[:16]))
     patients = [f"p{i}" for i in range(16)]
     doses = {d.change: d for d in dose_response(planted, Route(by_features, 0.9), Route(_nothing, 1.0), patients)}
@@ -136,7 +136,7 @@ def test_dose_response_falls_with_the_share_that_is_copied(network: embedder.Emb
 
 def test_a_copy_counts_that_either_way_recognises_and_the_better_way_states_the_limit(brains: Tensor) -> None:
     """Two ways that know every other copy each: together they know all, either alone no more than half."""
-    planted = plant(brains[:16], brains[16:], 8, stream(0, 1, 0))
+    planted = plant(brains[:16], brains[16:], 8, stream(0, "test", 1, 0))
     sources = np.concatenate([copies.sources for copies in planted.values()])
 
     def knows(parity: int) -> Callable[[Tensor], Closest]:
@@ -154,8 +154,8 @@ def test_blurred_and_noise_are_not_called_real(brains: Tensor) -> None:
     more = torch.stack([subject(i, size=64).images[0] for i in range(24, 64)])[:, None]
     real, others = spectrum(more), spectrum(brains)
     assert quality(others, real).realistic >= 0.7
-    blurred = MILD["blurred"](MILD["blurred"](brains, stream(0, 0, 0)), stream(0, 0, 0))
+    blurred = MILD["blurred"](MILD["blurred"](brains, stream(0, "test")), stream(0, "test"))
     assert not quality(spectrum(blurred), real).adequate
     assert quality(spectrum(blurred), real).detail < 0.5
-    noise = torch.rand(10, 1, 64, 64, generator=stream(0, 0, 1))
+    noise = torch.rand(10, 1, 64, 64, generator=stream(0, "test", 1))
     assert quality(spectrum(noise), real).realistic == 0

@@ -27,7 +27,7 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.data.split import parts
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.patterns import RandomLines
-from ambient_mri.prior.steps import stream
+from ambient_mri.randomness import stream
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_planted_copies_are_recognised_among_real_brains(spec: DataSpec) -> None
     def in_measured_space(copies: Tensor) -> Closest:
         return space.closest_scans(train, normalised(copies.to(torch.complex64)))
 
-    planted = plant(train.pictures, hold.pictures, 60, stream(0, 0, 0))
+    planted = plant(train.pictures, hold.pictures, 60, stream(0, "test"))
     doses = dose_response(planted, Route(by_features, 0.0), Route(in_measured_space, 0.0), train.patients)
     recognised = {dose.change: dose.recognised for dose in doses}
     mixed = [f"{share:.0%} blended" for share in (0.8, 0.7, 0.6)]

@@ -18,7 +18,8 @@ from ambient_mri.prior.checkpoint import resume, save_checkpoint
 from ambient_mri.prior.learner import Learner
 from ambient_mri.prior.network import Architecture, build_network
 from ambient_mri.prior.preconditioning import AmbientPrior
-from ambient_mri.prior.steps import Batches, Place, draw, stream
+from ambient_mri.prior.steps import Batches, Place, draw
+from ambient_mri.randomness import stream
 from ambient_mri.sampling.prior_samples import heun
 from tests.laws.expectation import generators
 from tests.laws.operators import complex_normal, relative
@@ -75,7 +76,7 @@ def test_processes_share_the_global_batch_and_a_resumed_run_goes_on_with_it() ->
     order = [place.scan for place in chain.from_iterable(whole)]
     assert sorted(order[:7]) == sorted(order[7:14]) == list(range(7))  # every scan once a lap
     assert order[:7] != order[7:14]
-    assert stream(3, 1, 0).initial_seed() != stream(3, 0, 1).initial_seed()
+    assert stream(3, "test", 1, 0).initial_seed() != stream(3, "test", 0, 1).initial_seed()
 
 
 @pytest.mark.parametrize("encoding", [Identity(), Fourier(), Sense(_maps())], ids=["pixels", "one coil", "coils"])
@@ -94,7 +95,7 @@ def _train(learner: Learner, scans: Measurement, until: int) -> list[float]:
     losses = []
     while learner.step < until:
         rows = [place.scan for place in next(iter(Batches(len(scans), 3, seed=0, first=learner.step)))]
-        rngs = [stream(0, learner.step, place) for place in range(3)]
+        rngs = [stream(0, "test", learner.step, place) for place in range(3)]
         losses.append(learner.update(scans[rows], draw(scans[rows], FURTHER, rngs), learner.step / 6))
     return losses
 

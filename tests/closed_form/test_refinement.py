@@ -20,7 +20,7 @@ from ambient_mri.prior.imputed import everything
 from ambient_mri.prior.maximisation import LOG_MEAN, LOG_STD, draw
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.preconditioning import output_scale
-from ambient_mri.prior.steps import stream, white
+from ambient_mri.randomness import stream, white
 from ambient_mri.sampling.annealing import schedule
 from ambient_mri.sampling.dds import dds
 from ambient_mri.sampling.mmps import mmps
@@ -100,7 +100,7 @@ def test_the_loss_of_the_m_step_is_edms_with_coils_and_without() -> None:
     found = []
     for coils in (False, True):
         seen = everything(image, coils, "scan")
-        drawn = draw(seen, [stream(0, 0, 0)])
+        drawn = draw(seen, [stream(0, "test")])
 
         class Half:
             def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:

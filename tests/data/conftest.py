@@ -13,8 +13,9 @@ import torch
 import yaml
 
 from ambient_mri.data.cohort import subject
-from ambient_mri.data.simulation import birdcage_maps, white_noise
+from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.fourier import fft2c
+from ambient_mri.randomness import white
 
 SLICES, COILS, READOUT, LINES = 2, 4, 128, 64
 NOISE_STD = 3e-6  # files of fastMRI have values of about 1e-4
@@ -59,7 +60,7 @@ def write_fastmri() -> WriteFastMRI:
         over = torch.nn.functional.pad(images, (0, 0, (READOUT - LINES) // 2, (READOUT - LINES) // 2))
         maps = birdcage_maps(COILS, (READOUT, LINES), rng)
         samples = fft2c(maps * over[:, None])
-        samples = samples + NOISE_STD * white_noise(samples.shape, rng)
+        samples = samples + NOISE_STD * white(samples.shape, rng)
         stored = samples.numpy() if kspace is None else kspace
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(path, "w") as file:

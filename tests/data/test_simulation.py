@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ambient_mri.data.simulation import Acquisition, acquire, birdcage_maps, simulate_scan, stream
+from ambient_mri.data.simulation import Acquisition, acquire, birdcage_maps, simulate_scan
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.patterns import FullySampled, Pattern, Pixels, RandomLines
+from ambient_mri.randomness import stream
 
 SHAPE = (34, 48)
 
@@ -45,8 +46,8 @@ def test_noise_has_the_stated_level_per_component() -> None:
 
 def test_unmeasured_samples_are_zero_and_never_read() -> None:
     setting = lines(noise_std=0.02)
-    samples = torch.randn(1, 4, *SHAPE, generator=stream("a", "test"), dtype=torch.complex64)
-    maps = birdcage_maps(4, SHAPE, stream("a", "coils"))
+    samples = torch.randn(1, 4, *SHAPE, generator=stream(0, "test", "a"), dtype=torch.complex64)
+    maps = birdcage_maps(4, SHAPE, stream(0, "coils", "a"))
     clean = acquire(samples, setting, "a", maps=maps)
     poisoned = torch.where(clean.mask, samples, torch.full_like(samples, float("nan")))
     again = acquire(poisoned, setting, "a", maps=maps)
@@ -115,7 +116,7 @@ def test_absorbed_phase_makes_the_truth_nearly_real() -> None:
 
 
 def test_maps_are_normalised_and_turn_with_the_scan() -> None:
-    a, b = (birdcage_maps(4, (17, 11), stream(name, "coils")) for name in "ab")
+    a, b = (birdcage_maps(4, (17, 11), stream(0, "coils", name)) for name in "ab")
     assert torch.allclose(a.abs().square().sum(1), torch.ones(1, 17, 11), atol=1e-5)
     assert not torch.allclose(a.abs(), b.abs(), atol=1e-2)
 

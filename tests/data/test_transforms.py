@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from monai.transforms.transform import MapTransform
 from torch import Tensor
 
-from ambient_mri.data.simulation import birdcage_maps, stream
+from ambient_mri.data.simulation import birdcage_maps
 from ambient_mri.data.transforms import (
     EstimateSensitivityMapsd,
     LoadScand,
@@ -25,6 +25,7 @@ from ambient_mri.data.transforms import (
 from ambient_mri.errors import InputError
 from ambient_mri.fourier import fft2c, ifft2c
 from ambient_mri.patterns import Pixels, RandomLines
+from ambient_mri.randomness import stream
 
 LAW = RandomLines(acceleration=2, calibration_fraction=0.2)
 
@@ -35,7 +36,7 @@ def image(y: int = 34, x: int = 48) -> Tensor:
 
 
 def scan() -> dict[str, Tensor]:
-    return {"image": image(), "sensitivity_maps": birdcage_maps(4, (34, 48), stream("a", "coils"))[0]}
+    return {"image": image(), "sensitivity_maps": birdcage_maps(4, (34, 48), stream(0, "coils", "a"))[0]}
 
 
 RANDOM = [RandPixelMaskd("image", 0.6), RandBlockMaskd("image", 0.3, 0.4, 2), RandUndersampled("image", LAW)]
@@ -152,7 +153,7 @@ def test_the_middle_of_a_stack_is_loaded_unless_another_is_named(tmp_path: Path)
 
 def test_loading_kspace_brings_its_mask(tmp_path: Path) -> None:
     kspace = fft2c(scan()["sensitivity_maps"] * image())[None].numpy()
-    mask = LAW.draw((34, 48), stream("a", "mask"))
+    mask = LAW.draw((34, 48), stream(0, "mask", "a"))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"], file["mask"] = kspace, mask[0].float().numpy()
     out = LoadScand("scan")({"scan": tmp_path / "a.h5"})

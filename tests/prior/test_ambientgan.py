@@ -20,8 +20,9 @@ from ambient_mri.prior import ambientgan, training
 from ambient_mri.prior.ambientgan import AdversarialLearner, Adversaries, ImageGenerator
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.network import PRESETS, architecture, build_network
-from ambient_mri.prior.steps import Draw, white
+from ambient_mri.prior.steps import Draw
 from ambient_mri.prior.training import TrainOptions, train
+from ambient_mri.randomness import white
 from ambient_mri.sampling.generated import load_generator
 from tests.laws.reproducibility import check_global_state_untouched
 

@@ -21,8 +21,9 @@ from ambient_mri.prior.feed import compared
 from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
-from ambient_mri.prior.steps import draw, stream, white
+from ambient_mri.prior.steps import draw
 from ambient_mri.prior.validation import summarise
+from ambient_mri.randomness import stream, white
 from ambient_mri.solvers import Resolvent, conjugate_gradients
 
 
@@ -39,7 +40,7 @@ class Shrink:
 @pytest.mark.parametrize("noise_std", [0.3, 0.0])
 def test_noisy_targets_teach_the_bayes_estimate(noise_std: float) -> None:
     """x ~ N(0, s²), everything shown: the least loss is at the Wiener weight s²/(s² + σ²), not at the target's."""
-    rng = stream(0, 0, 0)
+    rng = stream(0, "test")
     signal, sigma = 0.5, 0.6
     x = signal * white((4000, 1, 4, 4), rng)
     y = x + noise_std * white((4000, 1, 4, 4), rng)
@@ -58,7 +59,7 @@ def test_noisy_targets_teach_the_bayes_estimate(noise_std: float) -> None:
 @pytest.mark.parametrize("noisier", [0.03, 0.3, 3.0])
 def test_what_d_showed_counts_the_less_the_less_noise_was_added(noisier: float) -> None:
     """All shown, no network and no drawn noise: the sum is |α y|² over α (α c_out² + σ_y²), with α = 1 - σ_y²/σ²."""
-    y, noise_std = white((1, 1, 4, 4), stream(0, 0, 1)), torch.tensor([0.2])
+    y, noise_std = white((1, 1, 4, 4), stream(0, "test", 1)), torch.tensor([0.2])
     sigma = noise_std * (1 + noisier)
     A = Masked(Identity(), torch.ones(1, 1, 4, 4, dtype=torch.bool))
     further = Further(A, torch.ones(1, 1, 4, 4))
@@ -76,8 +77,8 @@ def test_unmeasured_samples_are_never_read() -> None:
     sizes = PRESETS["tiny"]
     prior = AmbientPrior(build_network(sizes))
     A = batch.operator()
-    further = FurtherCorruption(RandomLines(4), (0.3, 0.6)).draw(A, [stream(0, 0, i) for i in range(2)])
-    sigma, noise = torch.full((2,), 0.3), white(tuple(batch.y.shape), stream(0, 1, 0))
+    further = FurtherCorruption(RandomLines(4), (0.3, 0.6)).draw(A, [stream(0, "test", i) for i in range(2)])
+    sigma, noise = torch.full((2,), 0.3), white(tuple(batch.y.shape), stream(0, "test", 1, 0))
     loss = ambient_loss(prior, poisoned, A, further, sigma, batch.noise_std, noise)
     loss.mean().backward()
     assert torch.equal(loss, ambient_loss(prior, batch.y, A, further, sigma, batch.noise_std, noise))
@@ -107,7 +108,7 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solvers, "DIRECT_WIDTH", width)
-    rng = stream(0, 0, 0)
+    rng = stream(0, "test")
     maps = white((2, 4, 17, 12), rng)
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
     masks = torch.stack([RandomLines(2, 0.2).draw((17, 12), rng)[None] for _ in range(2)])
@@ -128,7 +129,7 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
 @pytest.mark.parametrize("noise_std", [0.02, 0.004, 0.0])
 def test_ssdu_is_not_judged_on_what_d_showed(noise_std: float) -> None:
     """At any noise: an estimate that is wrong where D showed, and right where it hid, loses nothing but its noise."""
-    rng = stream(0, 0, 0)
+    rng = stream(0, "test")
     law = Acquisition(RandomLines(4), coils=1, noise_std=noise_std)
     scan = simulate_scan(subject(0).images[0], law, "scan/0")
     batch = scan.measurement

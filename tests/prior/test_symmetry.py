@@ -15,8 +15,9 @@ from ambient_mri.data.facts import SymmetryFacts
 from ambient_mri.data.simulation import Acquisition, simulate_scan
 from ambient_mri.measurement import Measurement, collate
 from ambient_mri.patterns import Pixels, RandomLines
-from ambient_mri.prior.steps import draw, stream
+from ambient_mri.prior.steps import draw
 from ambient_mri.prior.symmetry import mirror, move, ramp
+from ambient_mri.randomness import stream
 
 LAW = SymmetryFacts(mirror=True, shift=3)
 
@@ -26,7 +27,7 @@ def scans(shape: tuple[int, int], domain: str, count: int = 6) -> tuple[Measurem
     pattern = RandomLines(2.0, 0.2) if domain == "kspace" else Pixels(0.5)
     acquisition = Acquisition(pattern=pattern, domain=domain, coils=3 if domain == "kspace" else 1, noise_std=0.0,
                               phase="none", sensitivity_maps="known")  # fmt: skip
-    pictures = [torch.rand(shape, generator=stream(3, 0, k)) for k in range(count)]
+    pictures = [torch.rand(shape, generator=stream(3, "test", k)) for k in range(count)]
     simulated = [simulate_scan(picture, acquisition, f"s{k}") for k, picture in enumerate(pictures)]
     return collate([scan.measurement for scan in simulated]), torch.cat([scan.truth for scan in simulated])
 
@@ -39,7 +40,7 @@ def law_of(domain: str) -> FurtherCorruption:
 @given(rows=st.integers(8, 17), columns=st.integers(8, 17), domain=st.sampled_from(["kspace", "image"]))
 def test_a_moved_scan_measures_the_moved_image(rows: int, columns: int, domain: str) -> None:
     measurement, truth = scans((rows, columns), domain)
-    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    rngs = [stream(0, "test", i) for i in range(len(measurement))]
     drawn = draw(measurement, law_of(domain), rngs)
     # Where the image went: the same moves, applied to the truth as pixels.
     as_pixels = replace(measurement, y=truth, mask=torch.ones_like(truth, dtype=torch.bool), domain="image")
@@ -62,7 +63,7 @@ def test_padding_is_mirrored_with_the_lines_that_were_acquired() -> None:
     measurement, _ = scans((8, 16), "kspace")
     acquired = (torch.arange(16) >= 5).expand(len(measurement), 1, 1, -1)
     padded = replace(measurement, mask=measurement.mask & acquired, acquired=acquired)
-    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    rngs = [stream(0, "test", i) for i in range(len(measurement))]
     moved, _ = move(padded, draw(padded, law_of("kspace"), rngs), LAW, rngs)
     assert moved.acquired is not None
     assert not torch.equal(moved.acquired, acquired)
@@ -72,7 +73,7 @@ def test_padding_is_mirrored_with_the_lines_that_were_acquired() -> None:
 def test_all_moves_occur_and_each_sample_has_its_own() -> None:
     measurement, _ = scans((12, 12), "kspace", 1)
     batch = measurement[[0] * 64]
-    rngs = [stream(1, 0, i) for i in range(64)]
+    rngs = [stream(1, "test", i) for i in range(64)]
     drawn = draw(batch, law_of("kspace"), rngs)
     moved, _ = move(batch, drawn, LAW, rngs)
     kinds = {tuple(maps.abs().flatten().mul(1e3).round().tolist()) for maps in moved.sensitivity_maps}  # type: ignore[union-attr]
@@ -84,7 +85,7 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_in() -> None:
     law = law_of("kspace")
 
     def moved(rows: list[int]) -> Tensor:
-        rngs = [stream(0, 5, i) for i in rows]
+        rngs = [stream(0, "test", 5, i) for i in rows]
         part = measurement[rows]
         return move(part, draw(part, law, rngs), LAW, rngs)[0].y
 
@@ -93,7 +94,7 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_in() -> None:
 
 def test_without_moves_nothing_changes() -> None:
     measurement, _ = scans((9, 12), "kspace")
-    rngs = [stream(0, 0, i) for i in range(len(measurement))]
+    rngs = [stream(0, "test", i) for i in range(len(measurement))]
     drawn = draw(measurement, law_of("kspace"), rngs)
     moved, after = move(measurement, drawn, SymmetryFacts(), rngs)
     torch.testing.assert_close(moved.y, measurement.y)

@@ -26,8 +26,9 @@ from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.feed import Prepared, compared, feed
 from ambient_mri.prior.objective import ambient_loss
-from ambient_mri.prior.steps import Batches, Place, draw, stream
+from ambient_mri.prior.steps import Batches, Place, draw
 from ambient_mri.prior.training import TrainOptions, dry_run, train
+from ambient_mri.randomness import stream
 
 OPTIONS = TrainOptions(data="brain_demo", out=Path(), preset="tiny", steps=4, precision="float32")
 
@@ -70,7 +71,7 @@ def test_every_place_of_a_training_draws_by_its_step_and_position() -> None:
     for step, batch in made.items():
         assert isinstance(batch, tuple)
         for position in range(4):
-            alone = draw(data[1], data.further(), [stream(3, step, position)])
+            alone = draw(data[1], data.further(), [stream(3, "training", step, position)])
             assert torch.equal(batch[1].noise[position], alone.noise[0])
             assert torch.equal(batch[1].sigma[position], alone.sigma[0])
             assert torch.equal(batch[1].further.weight[position], alone.further.weight[0])
@@ -167,8 +168,8 @@ def test_batches_are_the_same_however_they_are_shared() -> None:
 
 def test_a_draw_does_not_depend_on_the_batch(scans: list[Measurement]) -> None:
     law = FurtherCorruption(RandomLines(4), (0.25, 0.8))
-    together = draw(collate(scans[:4]), law, [stream(0, 5, i) for i in range(4)])
-    alone = draw(scans[2], law, [stream(0, 5, 2)])
+    together = draw(collate(scans[:4]), law, [stream(0, "test", 5, i) for i in range(4)])
+    alone = draw(scans[2], law, [stream(0, "test", 5, 2)])
     assert torch.equal(together.noise[2:3], alone.noise)
     assert torch.equal(together.sigma[2:3], alone.sigma)
     assert torch.equal(together.further.weight[2:3], alone.further.weight)
@@ -179,7 +180,7 @@ def test_noise_levels_of_training_are_at_use_near_it_and_everywhere(scans: list[
     batch = collate([scans[0]] * 8)
     noise_std = float(batch.noise_std[0])
     law = FurtherCorruption(RandomLines(4), (0.25, 0.8))
-    sigma = torch.cat([draw(batch, law, [stream(0, step, i) for i in range(8)]).sigma for step in range(60)])
+    sigma = torch.cat([draw(batch, law, [stream(0, "test", step, i) for i in range(8)]).sigma for step in range(60)])
     assert float(sigma.min()) >= noise_std * (1 - 1e-6)
     at_use = (sigma / noise_std < 1 + 1e-6).float().mean()
     near = ((sigma / noise_std > 1 + 1e-6) & (sigma / noise_std < 2)).float().mean()
@@ -191,7 +192,7 @@ def test_noise_levels_of_training_are_at_use_near_it_and_everywhere(scans: list[
 
 def test_ssdu_draws_at_the_noise_of_the_scan_and_is_judged_on_what_was_hidden(scans: list[Measurement]) -> None:
     batch = collate(scans[:4])
-    drawn = draw(batch, FurtherCorruption(RandomLines(4), (0.25, 0.8)), [stream(0, 5, i) for i in range(4)])
+    drawn = draw(batch, FurtherCorruption(RandomLines(4), (0.25, 0.8)), [stream(0, "test", 5, i) for i in range(4)])
     judged = compared(drawn, batch, "ssdu")
     assert torch.equal(judged.sigma, batch.noise_std)
     shown = judged.further.operator.mask
