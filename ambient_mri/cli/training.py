@@ -73,6 +73,8 @@ def add(commands: Commands) -> None:
     add.add_argument("--laps", type=count, default=4, metavar="N", help="default: %(default)s")
     add.add_argument("--minutes", type=positive, metavar="M", help="training a lap, default: 10")
     add.add_argument("--steps", type=count, metavar="N", help="training a lap")
+    larger = "network of the first lap on: the model's own (default), or one of more of the same stages"
+    add.add_argument("--preset", choices=PRESETS, help=larger)
     add.add_argument("--batch-size", type=count, default=8, metavar="N", help="images a step, default: %(default)s")
     add.add_argument("--sampler", choices=PROPER_SAMPLERS, default="mmps", help="from the second lap on, default: mmps")
     add.add_argument("--nfe", type=count, metavar="N", help="evaluations a sample, default: the sampler's")
@@ -131,6 +133,7 @@ def refine(arguments: argparse.Namespace) -> int:
         laps=arguments.laps,
         minutes=arguments.minutes,
         steps=arguments.steps,
+        preset=arguments.preset,
         batch_size=arguments.batch_size,
         sampler=arguments.sampler,
         nfe=arguments.nfe,

@@ -84,7 +84,7 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
         return weights
     if replace(have, stages=want.stages) != want or not 2 <= have.stages < want.stages:
         raise InputError(
-            f"its network, of preset {preset}, cannot become one of {wanted}", where="--init",
+            f"its network, of preset {preset}, cannot become one of {wanted}", where="--preset",
             remedy=f"Give --preset {preset}, or one of the same stages and more of them",
         )  # fmt: skip
     copied, last = have.stages - 2, have.stages - 1

@@ -28,14 +28,14 @@ from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
-from ambient_mri.prior.bundle import CARD, Bundle, about_data, load_bundle, load_weights, weights_sha256, write_bundle
+from ambient_mri.prior.bundle import CARD, Bundle, about_data, initialise, load_bundle, weights_sha256, write_bundle
 from ambient_mri.prior.card import REFINED, Lap
 from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.diversity import IMAGES, diversity
 from ambient_mri.prior.imputed import Imputed, discard, together
 from ambient_mri.prior.learner import Learner, Length
 from ambient_mri.prior.maximisation import maximise
-from ambient_mri.prior.network import architecture, build_network
+from ambient_mri.prior.network import Cascade, architecture, build_network
 from ambient_mri.prior.shipped import called
 from ambient_mri.prior.training import BATCH
 from ambient_mri.prior.validation import Summary, validation, watched
@@ -64,8 +64,10 @@ class RefineOptions:
         E-steps, each with its M-step.
     minutes, steps
         Length of each M-step: whichever comes first; neither means 10 minutes.
+    preset
+        Size of the network from the first M-step on: None, the model's own, or one of more of the same stages.
     batch_size
-        Images a step of it.
+        Images a step of an M-step.
     sampler, nfe
         What draws posterior samples of a proper prior, from the second lap on; `a-fill` draws those of the ambient one.
         None: the sampler's own number of evaluations.
@@ -79,6 +81,7 @@ class RefineOptions:
     laps: int = 4
     minutes: float | None = None
     steps: int | None = None
+    preset: str | None = None
     batch_size: int = BATCH
     sampler: str = "mmps"
     nfe: int | None = None
@@ -107,12 +110,14 @@ def refine(options: RefineOptions, posterior: Posterior) -> Path:
     Raises
     ------
     InputError
-        If the bundle or the data cannot be used together, or `options.out` holds another refinement.
+        If the bundle and the data cannot be used together, the network cannot grow into `options.preset`, or
+        `options.out` holds another refinement.
     """
     spec = load_spec(options.data)
     scans = open_scans(spec, "train")
     model = load_bundle(options.bundle, options.device)
     _fits(model, spec, scans)
+    _network(options, model)  # a network that cannot grow is refused before hours of sampling
     settle(options.out, _identity(options, spec))
     task = _Task(options, spec, scans, posterior)
     for lap in range(options.laps):
@@ -137,9 +142,7 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     images.fill(lambda batch: task.posterior(model, sampler, batch, seed))
     facts = _once(folder / "e_step.json", lambda: _facts(task, images, model, sampler, seed))
 
-    network = build_network(architecture(card.preset)).to(options.device)
-    load_weights(model.path, network)
-    learner = Learner.start(network, model.prior.precision)
+    learner = Learner.start(_network(options, model), model.prior.precision)
     maximise(folder, learner, images, options.length, options.batch_size, seed)
 
     earlier = card.refinement
@@ -151,12 +154,21 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     refined = replace(model, prior=learner.prior, card=card.model_copy(update={"method": REFINED}))
     error = _withheld(task, refined, options.sampler, seed)
     update = about_data(task.spec, task.scans) | {
-        "method": REFINED, "seed": options.seed, "steps": card.steps + learner.step,
-        "minutes": card.minutes + learner.seconds / 60, "batch_size": options.batch_size,
+        "method": REFINED, "preset": options.preset or card.preset, "seed": options.seed,
+        "steps": card.steps + learner.step, "minutes": card.minutes + learner.seconds / 60,
+        "batch_size": options.batch_size,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
         "refinement": (*earlier, done), "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip
     write_bundle(folder / "bundle", card.model_copy(update=update), learner.average)
+
+
+def _network(options: RefineOptions, model: Bundle) -> Cascade:
+    """The network of a model, grown where more stages are asked for."""
+    preset = options.preset or model.card.preset
+    network = build_network(architecture(preset)).to(options.device)
+    initialise(model.path, network, preset)
+    return network
 
 
 def _facts(task: _Task, images: Imputed, model: Bundle, sampler: str, seed: int) -> dict[str, float]:
@@ -220,7 +232,7 @@ def _kind(domain: str, coils: bool) -> str:
 def _identity(options: RefineOptions, spec: DataSpec) -> dict[str, Any]:
     """What must be the same for a resume to be the same refinement; laps and their length may grow."""
     named = dataclasses.asdict(options)
-    chosen = {key: named[key] for key in ("sampler", "nfe", "samples", "seed", "batch_size")}
+    chosen = {key: named[key] for key in ("preset", "sampler", "nfe", "samples", "seed", "batch_size")}
     weights = weights_sha256(options.bundle)
     return {"method": REFINED, "weights_sha256": weights, "data": spec.name, "data_sha256": spec.sha256, **chosen}
 

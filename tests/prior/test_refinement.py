@@ -28,7 +28,7 @@ from ambient_mri.prior.steps import Draw
 from ambient_mri.reconstruction import methods
 from ambient_mri.reconstruction.imputation import posterior
 from ambient_mri.reconstruction.posterior import Posterior, Sampling
-from ambient_mri.sampling.proper import proper_prior
+from ambient_mri.sampling.proper import WholeImages, proper_prior
 
 SMALL = """
 based_on: brain_demo
@@ -115,6 +115,26 @@ def test_samplers_take_it_and_masked_methods_refuse_it(refined: Path, spec: Path
         with pytest.raises(InputError, match="refined model knows"):
             methods.reconstruction(name, bundle)
     assert main(["sample", str(refined), "-n", "2", "--steps", "2", "--out", str(tmp_path)]) == 0
+
+
+def test_the_network_may_grow(options: RefineOptions, start: Path, tmp_path: Path) -> None:
+    """From the first M-step on, and from what it knows: a step of no length leaves its answers as they were."""
+    grown = replace(options, out=tmp_path, preset="small", steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "rate", lambda learner, progress: 0.0)
+        before, after = load_bundle(start), load_bundle(refine(grown, posterior(1, options.nfe)))
+    assert (before.card.preset, after.card.preset) == ("tiny", "small")
+    x, sigma = torch.ones(1, 1, 16, 16, dtype=torch.complex64), torch.tensor([0.5])
+    known = WholeImages(before.prior, coils=True).expect(x, sigma)
+    torch.testing.assert_close(WholeImages(after.prior, coils=True).expect(x, sigma), known, atol=1e-3, rtol=1e-3)
+
+
+def test_a_network_that_cannot_grow_is_refused_before_anything_is_drawn(options: RefineOptions, tmp_path: Path) -> None:
+    draw, asked = _counting()
+    with pytest.raises(InputError, match="of preset tiny, cannot become one of base"):
+        refine(replace(options, out=tmp_path, preset="base"), draw)
+    assert not asked
+    assert not list(tmp_path.iterdir())
 
 
 class Killed(RuntimeError):
