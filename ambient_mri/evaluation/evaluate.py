@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from ambient_mri.data.dataset import EvaluationScans, open_evaluation
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
-from ambient_mri.evaluation.scoring import FIGURES, Batch, Scores, batches
-from ambient_mri.evaluation.tuning import tune
+from ambient_mri.evaluation.scoring import FIGURES, Scores, batches
+from ambient_mri.evaluation.tuning import Tuned, tuned_on
 from ambient_mri.patterns import FullySampled, Pattern, Pixels
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods as named
@@ -87,11 +87,11 @@ def evaluate(
     rows: list[Row] = []
     gains: list[Gain] = []
     examples: list[Example] = []
-    for rate, pattern in _laws(spec, accelerations):
+    for rate, pattern in laws(spec, accelerations):
         held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
-        tuned: dict[str, _Tuned] = {}
+        tuned: dict[str, Tuned] = {}
         for name in wanted:
-            tuned[name] = _tune(run[name], quick[name], name, held)
+            tuned[name] = tuned_on(held, name, run[name], quick[name])
             progress(f"R = {rate:g} {name}: {tuned[name].psnr:.2f} dB on validation, strength {tuned[name].strength}")
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
         scores, seconds, pictured = _reconstruct(run, tuned, scans, rate, device)
@@ -117,35 +117,8 @@ def evaluate(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Tuned:
-    """The strength of the highest PSNR on the validation split, that PSNR, and all that were tried."""
-
-    strength: float | None
-    psnr: float
-    curve: tuple[tuple[float, float], ...]
-
-
-def _tune(run: named.Reconstruct, quick: named.Reconstruct, name: str, held: Sequence[Batch]) -> _Tuned:
-    """Strengths are compared by `quick`; the figure is that of `run`."""
-
-    def score(strength: float | None, run: named.Reconstruct = quick) -> float:
-        scores = Scores(("psnr",))
-        for batch in held:
-            image = run(batch.measurement, strength).abs().cpu()
-            scores.add(batch.measurement.scan_ids, batch.patients, batch.truth, image)
-        scores.close()
-        return scores.mean("psnr")
-
-    if not named.has_strength(name):
-        return _Tuned(None, score(None, run), ())
-    strength, curve = tune(score, named.TYPICAL[name])
-    best = score(strength, run) if name in named.POSTERIOR else max(figure for _, figure in curve)
-    return _Tuned(strength, best, tuple(curve))
-
-
 def _reconstruct(
-    run: Mapping[str, named.Reconstruct], tuned: Mapping[str, _Tuned], scans: EvaluationScans, rate: float, device: str
+    run: Mapping[str, named.Reconstruct], tuned: Mapping[str, Tuned], scans: EvaluationScans, rate: float, device: str
 ) -> tuple[dict[str, Scores], dict[str, float], list[Example]]:
     """Scores and seconds of every method, and pictures of the first slice of the first patients."""
     scores = {name: Scores() for name in run}
@@ -167,7 +140,7 @@ def _reconstruct(
     return scores, seconds, list(pictured.values())
 
 
-def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, nfe: int, seconds: float, rng: Generator) -> Row:
+def _row(name: str, rate: float, scores: Scores, tuned: Tuned, nfe: int, seconds: float, rng: Generator) -> Row:
     intervals = scores.intervals(rng)
     return Row(
         method=name, acceleration=rate, **intervals, nfe=nfe, seconds_per_slice=seconds, strength=tuned.strength,
@@ -175,7 +148,7 @@ def _row(name: str, rate: float, scores: Scores, tuned: _Tuned, nfe: int, second
     )  # fmt: skip
 
 
-def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, _Tuned], rng: Generator) -> list[Gain]:
+def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, Tuned], rng: Generator) -> list[Gain]:
     """The network's method less the classical one, both as validation chose; nothing without both."""
     networks = [name for name in scores if named.needs_network(name)]
     rivals = [name for name in scores if not named.needs_network(name)]
@@ -192,8 +165,8 @@ def _gain(rate: float, scores: Mapping[str, Scores], tuned: Mapping[str, _Tuned]
     return [Gain(rate, method, rival, **paired)]
 
 
-def _laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pattern]]:
-    """(R, law) of every acceleration that is asked for."""
+def laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pattern]]:
+    """(R, law) of every acceleration that is asked for; the spec's own where none is, or where the law has no rate."""
     law = spec.pattern()
     law = law.law if isinstance(law, FullySampled) else law
     if isinstance(law, Pixels):
