@@ -14,16 +14,15 @@ from torch import Generator, Tensor
 
 from ambient_mri.data.dataset import EvaluationScans, open_evaluation
 from ambient_mri.data.spec import DataSpec
+from ambient_mri.evaluation.contenders import Contender, Tuned, contenders, model_for
 from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
 from ambient_mri.evaluation.scoring import FIGURES, Scores, batches
-from ambient_mri.evaluation.tuning import Tuned, tuned_on
 from ambient_mri.patterns import FullySampled, Pattern, Pixels
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods as named
 
 if TYPE_CHECKING:
-    from ambient_mri.prior.bundle import Bundle
     from ambient_mri.reconstruction.posterior import Sampling
 
 TUNING_SLICES = 48
@@ -74,14 +73,9 @@ def evaluate(
         If the data or the bundle cannot be used, there is no such method, or the data have no truth.
     """
     domain = spec.acquisition.domain
-    asks_for_network = bundle_path is not None if methods is None else any(map(named.needs_network, methods))
-    bundle = named.load(bundle_path, device, domain) if asks_for_network else None
+    bundle = model_for(bundle_path, spec, methods, device, progress)
     methods = named.default_methods(bundle) if methods is None else methods
-    wanted = [name for name in methods if name not in named.METHODS or named.applies(name, domain)]
-    sampling = sampling if set(wanted) & set(named.POSTERIOR) else None
-    _say_what_was_learned(bundle, spec, progress)
-    run = {name: named.reconstruction(name, bundle, sampling) for name in wanted}
-    quick = {name: named.reconstruction(name, bundle, sampling and sampling.quick()) for name in wanted}
+    compared = contenders(bundle, domain, methods, sampling)
     tuning_slices = min(TUNING_SLICES, limit or TUNING_SLICES) if tuning_slices is None else tuning_slices
     rng = torch.Generator().manual_seed(seed)
     rows: list[Row] = []
@@ -90,13 +84,13 @@ def evaluate(
     for rate, pattern in laws(spec, accelerations):
         held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
         tuned: dict[str, Tuned] = {}
-        for name in wanted:
-            tuned[name] = tuned_on(held, name, run[name], quick[name])
+        for name, contender in compared.items():
+            tuned[name] = contender.tuned(held)
             progress(f"R = {rate:g} {name}: {tuned[name].psnr:.2f} dB on validation, strength {tuned[name].strength}")
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
-        scores, seconds, pictured = _reconstruct(run, tuned, scans, rate, device)
-        for name in wanted:
-            nfe = named.evaluations(name, run[name])
+        scores, seconds, pictured = _reconstruct(compared, tuned, scans, rate, device)
+        for name, contender in compared.items():
+            nfe = named.evaluations(name, contender.run)
             row = _row(name, rate, scores[name], tuned[name], nfe, seconds[name] / len(scans), rng)
             progress(
                 f"R = {rate:g} {name}: {row.psnr.mean:.2f} dB, SSIM {row.ssim.mean:.4f}, "
@@ -118,17 +112,17 @@ def evaluate(
 
 
 def _reconstruct(
-    run: Mapping[str, named.Reconstruct], tuned: Mapping[str, Tuned], scans: EvaluationScans, rate: float, device: str
+    compared: Mapping[str, Contender], tuned: Mapping[str, Tuned], scans: EvaluationScans, rate: float, device: str
 ) -> tuple[dict[str, Scores], dict[str, float], list[Example]]:
     """Scores and seconds of every method, and pictures of the first slice of the first patients."""
-    scores = {name: Scores() for name in run}
-    seconds = dict.fromkeys(run, 0.0)
+    scores = {name: Scores() for name in compared}
+    seconds = dict.fromkeys(compared, 0.0)
     pictured: dict[str, Example] = {}
     for batch in batches(scans, device):
         images: dict[str, Tensor] = {}
-        for name in run:
+        for name, contender in compared.items():
             started = time.perf_counter()
-            images[name] = run[name](batch.measurement, tuned[name].strength).abs().cpu()
+            images[name] = contender.run(batch.measurement, tuned[name].strength).abs().cpu()
             seconds[name] += time.perf_counter() - started
             scores[name].add(batch.measurement.scan_ids, batch.patients, batch.truth, images[name])
         for i, (scan_id, patient) in enumerate(zip(batch.measurement.scan_ids, batch.patients, strict=True)):
@@ -177,14 +171,6 @@ def laws(spec: DataSpec, accelerations: Sequence[float]) -> list[tuple[float, Pa
         return [(rate, replace(frozen, acceleration=rate)) for rate in accelerations or [frozen.acceleration]]
     shape = open_evaluation(spec, "validation", limit=1)[0][0].image_shape
     return [(1 / float(law.probability(shape).mean()), law)]
-
-
-def _say_what_was_learned(bundle: Bundle | None, spec: DataSpec, progress: Callable[[str], None]) -> None:
-    if bundle is not None and bundle.card.data_sha256 != spec.sha256:
-        progress(
-            f"The model learned from {bundle.card.data}, another spec than {spec.name}: that no patient of its "
-            "training is evaluated here holds only if both split the same patients in the same way"
-        )
 
 
 def _command(

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from ambient_mri.data.dataset import EvaluationScans, open_evaluation
+from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.contenders import contenders, model_for
 from ambient_mri.evaluation.evaluate import TUNING_SLICES, laws
 from ambient_mri.evaluation.lesions import Lesion, added, brightness, place, with_lesions
 from ambient_mri.evaluation.metrics import Interval, patient_bootstrap
-from ambient_mri.evaluation.scoring import BATCH, batches
-from ambient_mri.evaluation.tuning import tuned_on
-from ambient_mri.measurement import Measurement, collate
+from ambient_mri.evaluation.scoring import Batch, batches
 from ambient_mri.randomness import stream
 from ambient_mri.reconstruction import methods as named
 
@@ -146,37 +145,33 @@ def evaluate_lesions(
     if not spec.simulated:
         raise InputError("lesions are put into images, and these scans were acquired", where=spec.name,
                          remedy="Use a spec of images, whose scans are simulated")  # fmt: skip
-    domain = spec.acquisition.domain
-    asks_for_network = bundle_path is not None if methods is None else any(map(named.needs_network, methods))
-    bundle = named.load(bundle_path, device, domain) if asks_for_network else None
-    wanted = [name for name in methods or named.default_methods(bundle) if named.applies(name, domain)]
-    run = {name: named.reconstruction(name, bundle, sampling) for name in wanted}
-    quick = {name: named.reconstruction(name, bundle, sampling and sampling.quick()) for name in wanted}
+    bundle = model_for(bundle_path, spec, methods, device, progress)
+    methods = named.default_methods(bundle) if methods is None else methods
+    compared = contenders(bundle, spec.acquisition.domain, methods, sampling)
     rows: list[Found] = []
     examples: list[Example] = []
     for rate, pattern in laws(spec, accelerations):
         held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
-        strengths = {name: tuned_on(held, name, run[name], quick[name]).strength for name in wanted}
+        strengths = {name: contender.tuned(held).strength for name, contender in compared.items()}
         scans = open_evaluation(spec, "test", pattern=pattern, limit=limit)
         told: dict[tuple[float, str], list[Told]] = {}
         done = 0
-        for measurement, truth, patients in _batches(scans, device):
-            plain = {name: run[name](measurement, strengths[name]).abs().cpu() for name in wanted}
+        for batch in batches(scans, device):
+            plain = {name: one.run(batch.measurement, strengths[name]).abs().cpu() for name, one in compared.items()}
             for diameter in diameters:
-                placed = _placed(measurement, truth, diameter, contrast, seed)
+                placed = _placed(batch, diameter, contrast, seed)
                 if not placed.rows:
                     continue
-                behind = truth[placed.rows].abs().cpu()
-                changed = with_lesions(measurement[placed.rows], truth[placed.rows], placed.lesions)
+                behind, owners = batch.truth[placed.rows], [batch.patients[row] for row in placed.rows]
+                changed = with_lesions(batch.measurement[placed.rows], batch.image[placed.rows], placed.lesions)
                 pairs = {"truth": (behind + added(placed.lesions), behind)}
-                for name in wanted:
-                    pairs[name] = (run[name](changed, strengths[name]).abs().cpu(), plain[name][placed.rows])
-                    owners = [patients[row] for row in placed.rows]
+                for name, one in compared.items():
+                    pairs[name] = (one.run(changed, strengths[name]).abs().cpu(), plain[name][placed.rows])
                     told.setdefault((diameter, name), []).extend(_told(owners, placed.lesions, pairs[name], behind))
                 if not done:
-                    shown = {name: (one[0, 0], other[0, 0]) for name, (one, other) in pairs.items()}
+                    shown = {name: (present[0, 0], absent[0, 0]) for name, (present, absent) in pairs.items()}
                     examples.append(Example(rate, diameter, placed.centres[0], shown))
-            done += len(measurement)
+            done += len(batch.patients)
             progress(f"R = {rate:g}: {done} of {len(scans)} slices")
         rows += [found(name, rate, diameter, these, seed) for (diameter, name), these in told.items()]
     if not rows:
@@ -219,14 +214,6 @@ def told_apart(present: Tensor, absent: Tensor, patients: Sequence[str], rng: Ge
     return Interval(float(wins.mean()), low, high)
 
 
-def _batches(scans: EvaluationScans, device: str) -> Iterator[tuple[Measurement, Tensor, list[str]]]:
-    """Scans and their complex truth `(b, 1, y, x)`."""
-    for first in range(0, len(scans), BATCH):
-        rows = range(first, min(first + BATCH, len(scans)))
-        measured, truths = zip(*(scans[i] for i in rows), strict=True)
-        yield collate(measured).to(device), torch.cat(truths).to(device), [scans.patient(i) for i in rows]
-
-
 @dataclass(frozen=True)
 class _Placed:
     """Rows of a batch with a place for a lesion, the places, and the lesions."""
@@ -236,16 +223,16 @@ class _Placed:
     lesions: list[Lesion]
 
 
-def _placed(measurement: Measurement, truth: Tensor, diameter: float, contrast: float, seed: int) -> _Placed:
+def _placed(batch: Batch, diameter: float, contrast: float, seed: int) -> _Placed:
     placed = _Placed([], [], [])
-    for row, scan_id in enumerate(measurement.scan_ids):
-        image = truth[row, 0].abs().cpu()
+    for row, scan_id in enumerate(batch.measurement.scan_ids):
+        image = batch.truth[row, 0]
         centre = place(image, diameter, stream(seed, "lesion", scan_id, f"{diameter:g}"))
         if centre is not None:
             placed.rows.append(row)
             placed.centres.append(centre)
             amplitude = contrast * brightness(image)
-            placed.lesions.append(Lesion.around(centre, diameter, measurement.image_shape, amplitude))
+            placed.lesions.append(Lesion.around(centre, diameter, batch.measurement.image_shape, amplitude))
     return placed
 
 

@@ -85,5 +85,5 @@ def with_lesions(measurement: Measurement, truth: Tensor, lesions: Sequence[Lesi
     truth
         The images behind them `(b, 1, y, x)` complex64: a lesion has the phase of its place.
     """
-    more = measurement.operator().forward(added(lesions).to(truth.device) * torch.sgn(truth))
+    more = measurement.operator().forward((added(lesions) * torch.sgn(truth)).to(measurement.y.device))
     return replace(measurement, y=keep(measurement.mask, measurement.y + more))

@@ -33,9 +33,10 @@ FIGURES: dict[str, Callable[[Volume, Volume], float]] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Slices of one size: measured, true magnitudes `(b, 1, y, x)`, whose they are."""
+    """Slices of one size: measured, their true images `(b, 1, y, x)`, magnitudes of these, whose they are."""
 
     measurement: Measurement
+    image: Tensor
     truth: Tensor
     patients: list[str]
 
@@ -47,7 +48,8 @@ def batches(scans: EvaluationScans, device: str) -> Iterator[Batch]:
     def flush() -> Batch:
         measured, truths, patients = zip(*waiting, strict=True)
         waiting.clear()
-        return Batch(collate(measured).to(device), torch.cat(truths).abs(), list(patients))
+        image = torch.cat(truths)
+        return Batch(collate(measured).to(device), image, image.abs(), list(patients))
 
     for i in range(len(scans)):
         measurement, truth = scans[i]

@@ -14,5 +14,5 @@ def untuned(monkeypatch: pytest.MonkeyPatch) -> None:
     def first(score: Callable[[float], float], start: float) -> tuple[float, list[tuple[float, float]]]:
         return start, [(start, score(start))]
 
-    for module in ("tuning", "observed"):
+    for module in ("contenders", "observed"):
         monkeypatch.setattr(f"ambient_mri.evaluation.{module}.tune", first)
