@@ -7,6 +7,7 @@ and the tissue behind (signal and background known exactly): what differs from t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,11 +141,15 @@ def evaluate_lesions(
     Raises
     ------
     InputError
-        If the bundle or the data cannot be used, the scans were acquired, or no slice has a place for a lesion.
+        If the bundle or the data cannot be used, the scans were acquired, the contrast is 0 or not finite, or no slice
+        has a place for a lesion.
     """
     if not spec.simulated:
         raise InputError("lesions are put into images, and these scans were acquired", where=spec.name,
                          remedy="Use a spec of images, whose scans are simulated")  # fmt: skip
+    if contrast == 0 or not math.isfinite(contrast):
+        raise InputError(f"a lesion of contrast {contrast:g} cannot be seen", where="--contrast",
+                         remedy="Give a share of the tissue's brightness, such as .3 or -.3")  # fmt: skip
     bundle = model_for(bundle_path, spec, methods, device, progress)
     methods = named.default_methods(bundle) if methods is None else methods
     compared = contenders(bundle, spec.acquisition.domain, methods, sampling)

@@ -94,3 +94,9 @@ def test_full_sampling_recovers_and_aliasing_loses(tmp_path: Path) -> None:
 def test_acquired_scans_are_refused() -> None:
     with pytest.raises(InputError, match="lesions are put into images, and these scans were acquired"):
         evaluate_lesions(None, load_spec("brain_fastmri"), methods=("tv",))
+
+
+@pytest.mark.parametrize("contrast", [0.0, float("nan")])
+def test_a_lesion_that_is_none_is_refused(contrast: float) -> None:
+    with pytest.raises(InputError, match=r"--contrast: a lesion of contrast (0|nan) cannot be seen\. Give a share"):
+        evaluate_lesions(None, load_spec("brain_demo"), methods=("tv",), contrast=contrast)
