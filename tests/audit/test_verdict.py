@@ -74,6 +74,14 @@ def test_cohorts_that_differ_fail_and_equal_ones_pass() -> None:
     assert failures <= 2
 
 
+def test_whether_cohorts_differ_does_not_hang_on_how_patients_are_divided() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((60, 10)), rng.standard_normal((40, 10))
+    seeds = [np.random.default_rng(seed) for seed in range(12)]
+    found = [told_apart(a, b, own, permutations=1).statistic for own in seeds]
+    assert np.std(found) < 0.01, "of one division each .05"
+
+
 def test_rate_gates_pass_the_innocent_and_fail_on_a_shared_patient() -> None:
     rng = np.random.default_rng(0)
     assert placebo([0.3, 0.02, 0.9, 0.2]).passed
