@@ -29,7 +29,7 @@ from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
-from ambient_mri.prior.network import architecture, build_network, grown, has_bfloat16
+from ambient_mri.prior.network import Cascade, architecture, build_network, grown, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
 from ambient_mri.prior.validation import Summary
@@ -140,7 +140,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(network.widened(weights) if isinstance(network, Cascade) else weights)
     except RuntimeError as problem:
         raise InputError(
             "the weights belong to a network of other sizes", where=str(path / WEIGHTS),

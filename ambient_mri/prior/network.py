@@ -2,7 +2,8 @@
 
 Between two stages the measurement completes the image (Aggarwal et al. 2019, MoDL; Hammernik et al. 2018): what a
 scan measured is put back, so that the next stage removes what aliasing is left. At the same cost three small stages
-are better than one larger network.
+are better than one larger network. A stage sees the image, the first one, and what the measurement added to the
+prediction before it: how the scan answers a guess says what its coils and its mask tell apart, and where.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PRESETS = {
     "deep": Architecture((32, 64, 64), 1, patch=2, stages=5),
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
-INPUT_CHANNELS = 5  # real and imaginary part of the current image and of the first one, mask
+INPUT_CHANNELS = 7  # real and imaginary part of the current image, of the first one, and of what it missed; mask
 OUTPUT_CHANNELS = 2  # real and imaginary part of the prediction; of the last stage also a gain of either part
 GAIN_START, GAIN_SLOPE = 4.0, 8.0
 """The gain is sigmoid(4 + 8·output): nearly 1 at the first step, and flat where it is 1, so that tissue stays exact."""
@@ -142,6 +143,16 @@ class Cascade(nn.Module):
         super().__init__()
         self.stages, self.patch, self.multiple = nn.ModuleList(stages), patch, multiple
 
+    def widened(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a cascade whose stages saw fewer planes: the new ones have weight zero, and answers stay."""
+        planes = INPUT_CHANNELS * self.patch**2
+
+        def wide(first: Tensor) -> Tensor:
+            return nn.functional.pad(first, (0, 0, 0, 0, 0, max(planes - first.shape[1], 0)))
+
+        return {name: wide(value) if ".conv_in." in name and value.ndim == 4 else value
+                for name, value in weights.items()}  # fmt: skip
+
     def inner_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers: all matrices but those of the noise level and of the first and last layer."""
         ends = ("conv_in", "time_embed", "out")  # names of MONAI's DiffusionModelUNet
@@ -176,12 +187,14 @@ class Cascade(nn.Module):
             Autocast type inside the stages.
         """
         image, prediction = start, torch.zeros_like(start)
+        missed = prediction
         for stage in self.stages:
-            planes = torch.cat([image.real, image.imag, start.real, start.imag, mask], 1)
+            planes = torch.cat([image.real, image.imag, start.real, start.imag, mask, missed.real, missed.imag], 1)
             with torch.autocast(start.device.type, dtype=precision, enabled=precision != torch.float32):
                 out = self._padded(stage, planes, steps).float()
             prediction = prediction + torch.complex(out[:, :1], out[:, 1:2])
             image = complete(prediction)
+            missed = image - prediction
         gain = (GAIN_START + GAIN_SLOPE * out[:, 2:]).sigmoid()
         return torch.complex(gain[:, :1] * image.real, gain[:, 1:] * image.imag)
 
