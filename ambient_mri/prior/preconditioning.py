@@ -7,7 +7,7 @@ and what the measurement leaves open is I - P with P = (N + λI)⁻¹ N. So
 
 which is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as σ = ∞: the network's
 target has unit variance everywhere, whatever the mask and the noise. F is predicted in stages, and each stage sees the
-D_θ of the stage before.
+D_θ of the stage before, and how far it is from F.
 """
 
 from __future__ import annotations
