@@ -111,7 +111,7 @@ class Evaluation:
     @property
     def scans(self) -> str:
         """What was evaluated, in words."""
-        known = ", of which the model learned" if self.split == "train" and self.bundle else ""
+        known = ", from which models of this spec learn" if self.split == "train" and self.bundle else ""
         return f"{self.slices} slices of {self.patients} patients in the {self.split} split{known}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def percent(share: float) -> str:
 
 
 def p_text(p: float) -> str:
-    """Two digits."""
+    """Two digits; a probability that is too small for a float is not called 0."""
+    if p == 0:
+        return "1e-300 or less"
     return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
 
 

@@ -194,10 +194,10 @@ def test_a_model_of_the_other_domain_is_refused(tiny_bundle: Path) -> None:
 def test_the_patients_of_the_training_are_said_to_be_those(tiny_bundle: Path) -> None:
     who = {split: evaluate(tiny_bundle, _small(), split=split, methods=("zero-filled", "one-step"), limit=2,
                            tuning_slices=1) for split in ("train", "test")}  # fmt: skip
-    assert who["train"].scans == "2 slices of 2 patients in the train split, of which the model learned"
+    assert who["train"].scans == "2 slices of 2 patients in the train split, from which models of this spec learn"
     assert who["test"].scans == "2 slices of 2 patients in the test split"
     for text in (evaluation_markdown(who["train"]), evaluation_page(who["train"])):
-        assert "of which the model learned" in text
+        assert "from which models of this spec learn" in text
     assert who["train"].rows[0].psnr != who["test"].rows[0].psnr, "other patients"
     assert "--split train" in who["train"].command
 

@@ -10,6 +10,7 @@ import pytest
 from ambient_mri.audit.annex import Annex, Case
 from ambient_mri.audit.results import AuditResult
 from ambient_mri.report import annex_page, audit_page, audit_text, comparison_page, comparison_text
+from ambient_mri.report.audit_text import p_text
 from tests.audit.example import example
 from tests.laws.markup import Balance
 
@@ -89,3 +90,7 @@ def test_checkpoints_of_one_training_are_drawn_against_steps() -> None:
 
 def replace_steps(result: AuditResult, steps: int) -> AuditResult:
     return result.model_copy(update={"subject": result.subject.model_copy(update={"steps": steps})})
+
+
+def test_a_probability_is_never_written_as_zero() -> None:
+    assert [p_text(p) for p in (0.25, 0.012, 3e-5, 0.0)] == ["0.25", "0.012", "3e-05", "1e-300 or less"]
