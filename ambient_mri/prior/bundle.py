@@ -29,7 +29,7 @@ from ambient_mri.patterns import EmpiricalLines
 from ambient_mri.prior.ambientgan import AdversarialLearner
 from ambient_mri.prior.card import ADVERSARIAL, Card, CardComponent
 from ambient_mri.prior.learner import Learner
-from ambient_mri.prior.network import Cascade, architecture, build_network, grown, has_bfloat16
+from ambient_mri.prior.network import architecture, build_network, grown, has_bfloat16
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
 from ambient_mri.prior.validation import Summary
@@ -65,7 +65,7 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Bundle:
                          remedy="Use it with `ambient-mri sample`; for the rest give a diffusion model")  # fmt: skip
     sizes = architecture(card.preset)
     network = build_network(sizes)
-    load_weights(path, network)
+    _fill(network, grown(_weights(path), card.preset, card.preset), path)
     network.eval().requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster; unknown to the stubs
     half = card.precision == "bfloat16" and has_bfloat16(device)
@@ -140,7 +140,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     try:
-        network.load_state_dict(network.widened(weights) if isinstance(network, Cascade) else weights)
+        network.load_state_dict(weights)
     except RuntimeError as problem:
         raise InputError(
             "the weights belong to a network of other sizes", where=str(path / WEIGHTS),

@@ -43,7 +43,7 @@ PRESETS = {
     "deep": Architecture((32, 64, 64), 1, patch=2, stages=5),
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
-INPUT_CHANNELS = 7  # real and imaginary part of the current image, of the first one, and of what it missed; mask
+INPUT_CHANNELS = 7  # real and imaginary part of the current image and of the first one, mask, both of what F missed
 OUTPUT_CHANNELS = 2  # real and imaginary part of the prediction; of the last stage also a gain of either part
 GAIN_START, GAIN_SLOPE = 4.0, 8.0
 """The gain is sigmoid(4 + 8·output): nearly 1 at the first step, and flat where it is 1, so that tissue stays exact."""
@@ -66,7 +66,8 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
     """Weights of a cascade of more stages that computes what one of fewer stages does (Chen et al. 2016, Net2Net).
 
     The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them whose
-    last layer is zero: they add nothing to the prediction until training gives them something to add.
+    last layer is zero: they add nothing to the prediction until training gives them something to add. Planes that
+    stages of an earlier version did not see have weight zero.
 
     Parameters
     ----------
@@ -81,6 +82,8 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
         If the two differ in more than the number of stages, or `wanted` has fewer.
     """
     have, want = architecture(preset), architecture(wanted)
+    firsts = {name: _widened(value, have) for name, value in weights.items() if name.endswith("conv_in.conv.weight")}
+    weights = weights | firsts
     if have == want:
         return weights
     if replace(have, stages=want.stages) != want or not 2 <= have.stages < want.stages:
@@ -99,6 +102,12 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
                 silent = new and inner.startswith("out.2.")  # of MONAI's out: norm, activation, convolution
                 made[f"stages.{stage}.{inner}"] = torch.zeros_like(value) if silent else value
     return made
+
+
+def _widened(first: Tensor, sizes: Architecture) -> Tensor:
+    """The first layer of a stage with zeros for the planes that it did not see; never cut off."""
+    missing = INPUT_CHANNELS * sizes.patch**2 - first.shape[1]
+    return nn.functional.pad(first, (0, 0, 0, 0, 0, max(missing, 0)))
 
 
 def has_bfloat16(device: str) -> bool:
@@ -142,16 +151,6 @@ class Cascade(nn.Module):
     def __init__(self, stages: list[nn.Module], patch: int, multiple: int) -> None:
         super().__init__()
         self.stages, self.patch, self.multiple = nn.ModuleList(stages), patch, multiple
-
-    def widened(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of a cascade whose stages saw fewer planes: the new ones have weight zero, and answers stay."""
-        planes = INPUT_CHANNELS * self.patch**2
-
-        def wide(first: Tensor) -> Tensor:
-            return nn.functional.pad(first, (0, 0, 0, 0, 0, max(planes - first.shape[1], 0)))
-
-        return {name: wide(value) if ".conv_in." in name and value.ndim == 4 else value
-                for name, value in weights.items()}  # fmt: skip
 
     def inner_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers: all matrices but those of the noise level and of the first and last layer."""

@@ -59,7 +59,7 @@ def test_weights_of_fewer_planes_answer_as_before() -> None:
     now = network.state_dict()
     first = "stages.1.conv_in.conv.weight"
     old = {name: value[:, :20] if ".conv_in.conv.weight" in name else value for name, value in now.items()}
-    wide = network.widened(old)
+    wide = grown(old, "tiny", "tiny")
     assert wide[first].shape == now[first].shape
     assert not wide[first][:, 20:].any()
     assert torch.equal(wide[first][:, :20], now[first][:, :20])
@@ -67,7 +67,7 @@ def test_weights_of_fewer_planes_answer_as_before() -> None:
     assert all(torch.equal(wide[name], now[name]) for name in now if not name.endswith("conv_in.conv.weight"))
     network.load_state_dict(wide)
     more = {first: torch.nn.functional.pad(now[first], (0, 0, 0, 0, 0, 4))}
-    assert network.widened(more)[first].shape == more[first].shape, "for load_state_dict to refuse"
+    assert grown(more, "tiny", "tiny")[first].shape == more[first].shape, "for load_state_dict to refuse"
 
 
 def test_new_stages_are_copies_with_a_silent_last_layer() -> None:
