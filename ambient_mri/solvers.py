@@ -1,4 +1,4 @@
-"""(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts.
+"""(N + λI)⁻¹ and (N + Λ)⁻¹ for N = AᴴA: with derivatives inside the prior, by conjugate gradients anywhere.
 
 And minimal residuals, for systems with the derivative of a network in them.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ambient_mri.fourier import fft1c, ifft1c
 from ambient_mri.operators import PIECE, Fourier, Identity, Masked, Sense, keep, pieces
@@ -18,6 +19,8 @@ DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
 TOLERANCE, MAX_ITERATIONS = 1e-2, 24
 """Of the iteration inside the prior, for λ ≥ .01: an error of about 1 %."""
+WEIGHTED_TOLERANCE = 3e-3
+"""The same where Λ differs from pixel to pixel, and is less than .01 at some."""
 
 
 class Resolvent:
@@ -69,6 +72,45 @@ class _Iterated(torch.autograd.Function):
         return back, None, None
 
 
+def explained(A: Masked, b: Tensor, penalty: Tensor) -> Tensor:
+    """(AᴴA + Λ)⁻¹ b, differentiable in b and Λ: a measurement explained where it costs least.
+
+    Parameters
+    ----------
+    b
+        `(b, 1, y, x)` complex64 in the range of Aᴴ.
+    penalty
+        Λ > 0, `(b, 2, y, x)`: of the real and of the imaginary part of every pixel.
+    """
+    if isinstance(A.encoding, Identity):
+        return by_parts(1 / (A.mask + penalty), b)
+    answer: Tensor = _Explained.apply(b, penalty, A)  # type: ignore[no-untyped-call]
+    return answer
+
+
+class _Explained(torch.autograd.Function):
+    """u = (N + Λ)⁻¹ b has du = (N + Λ)⁻¹ (db - dΛ u): the backward pass is one solve more."""
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, penalty: Tensor, A: Masked) -> Tensor:
+        answer = weighted_gradients(A, b, penalty, tolerance=WEIGHTED_TOLERANCE, max_iterations=MAX_ITERATIONS)
+        ctx.A = A
+        ctx.save_for_backward(answer, penalty)
+        return answer
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        answer, penalty = ctx.saved_tensors
+        back = weighted_gradients(ctx.A, grads[0], penalty, tolerance=WEIGHTED_TOLERANCE, max_iterations=MAX_ITERATIONS)
+        return back, -torch.cat([back.real * answer.real, back.imag * answer.imag], 1), None
+
+
+def by_parts(weight: Tensor, x: Tensor) -> Tensor:
+    """Real and imaginary part of x `(b, 1, y, x)`, each times its own weight, `(b, 2, y, x)`."""
+    return torch.complex(weight[:, :1] * x.real, weight[:, 1:] * x.imag)
+
+
 def _row_matrices(A: Masked) -> Tensor | None:
     """AᴴA of each image row `(b, y, x, x)`; None where rows mix or are too long."""
     mask, encoding = A.mask, A.encoding
@@ -101,21 +143,58 @@ def conjugate_gradients(
         λ ≥ 0, broadcastable to `(b, 1, 1, 1)`; with 0 the iteration limit regularises.
     """
 
-    def answer(A: Masked, b: Tensor, lam: Tensor, enough: Tensor, axes: tuple[int, ...]) -> Tensor:
-        return solve(lambda x: A.normal(x) + lam * x, b, max_iterations=max_iterations, enough=enough, axes=axes)
+    def matrix(A: Masked, lam: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: A.normal(x) + lam * x
 
-    lam = lam.expand(len(b), 1, 1, 1)
+    return _iterate(matrix, A, b, (lam.expand(len(b), 1, b.shape[-2], 1),), tolerance, max_iterations)
+
+
+def weighted_gradients(
+    A: Masked, b: Tensor, penalty: Tensor, *, tolerance: float = 1e-5, max_iterations: int = 500
+) -> Tensor:
+    """(AᴴA + Λ)⁻¹ b as `conjugate_gradients`, with the diagonal of the matrix made equal first (Jacobi).
+
+    Parameters
+    ----------
+    penalty
+        Λ > 0, `(b, 2, y, x)`, of the real and of the imaginary part of every pixel.
+    """
+    measured = A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # the diagonal of AᴴA, or about that
+    scale = (measured + penalty).rsqrt()
+
+    def matrix(A: Masked, scale: Tensor, rest: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: by_parts(scale, A.normal(by_parts(scale, x))) + by_parts(rest, x)
+
+    weights = (scale, penalty * scale.square())
+    return by_parts(scale, _iterate(matrix, A, by_parts(scale, b), weights, tolerance, max_iterations))
+
+
+def _iterate(
+    matrix: Callable[..., Callable[[Tensor], Tensor]], A: Masked, b: Tensor, weights: tuple[Tensor, ...],
+    tolerance: float, max_iterations: int,
+) -> Tensor:  # fmt: skip
+    """Conjugate gradients on `matrix(A, *weights)`, in parts where these are systems of their own.
+
+    Parameters
+    ----------
+    weights
+        Each `(b, 1 or 2, y, 1 or x)`.
+    """
     whole = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
     enough = tolerance**2 * _power(b, whole)
     if not (isinstance(A.encoding, Sense) and A.mask.shape[-2] == 1):
-        return answer(A, b, lam, enough, whole)
+        return solve(matrix(A, *weights), b, max_iterations=max_iterations, enough=enough, axes=whole)
     enough = enough / b.shape[-2]
-    shape = (len(b), *A.encoding.maps.shape[1:])
-    everything = slice(None)
-    parts: Iterable[tuple[slice, slice, slice]] = [(everything, everything, everything)]
+    parts: Iterable[tuple[slice, slice, slice]] = [(slice(None), slice(None), slice(None))]
     if b.device.type == "cpu":
-        parts = pieces(shape, by_lines=True, size=2 * PIECE)
-    x = [answer(A.rows(i, y), b[i, :, y], lam[i], enough[i], (1, 3)) for i, _, y in parts]
+        parts = pieces((len(b), *A.encoding.maps.shape[1:]), by_lines=True, size=2 * PIECE)
+    x = [
+        solve(
+            matrix(A.rows(i, y), *(weight[i, :, y] for weight in weights)), b[i, :, y],
+            max_iterations=max_iterations, enough=enough[i], axes=(1, 3),
+        )
+        for i, _, y in parts
+    ]  # fmt: skip
     return torch.cat([rows.flatten(0, 2) for rows in x]).view_as(b)
 
 

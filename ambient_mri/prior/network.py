@@ -3,7 +3,8 @@
 Between two stages the measurement completes the image (Aggarwal et al. 2019, MoDL; Hammernik et al. 2018): what a
 scan measured is put back, so that the next stage removes what aliasing is left. At the same cost three small stages
 are better than one larger network. A stage sees the image, the first one, and what the measurement added to the
-prediction before it: how the scan answers a guess says what its coils and its mask tell apart, and where.
+prediction before it: how the scan answers a guess says what its coils and its mask tell apart, and where. And it says
+how far its prediction may be off at every pixel, so that what is missing is looked for in tissue and not in air.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ PRESETS = {
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
 INPUT_CHANNELS = 7  # real and imaginary part of the current image and of the first one, mask, both of what F missed
-OUTPUT_CHANNELS = 2  # real and imaginary part of the prediction; of the last stage also a gain of either part
+OUTPUT_CHANNELS = 6  # of real and imaginary part: prediction, correction, log variance of what the prediction lacks
+GAINS = 2  # after these, of the last stage only
+LOG_VARIANCE = 6.0
+"""Log variances are 6·tanh(output): all begin at that of the data, σ_d², and stay within a factor e⁶ of it."""
 GAIN_START, GAIN_SLOPE = 4.0, 8.0
 """The gain is sigmoid(4 + 8·output): nearly 1 at the first step, and flat where it is 1, so that tissue stays exact."""
 
@@ -65,9 +69,9 @@ def architecture(preset: str) -> Architecture:
 def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Tensor]:
     """Weights of a cascade of more stages that computes what one of fewer stages does (Chen et al. 2016, Net2Net).
 
-    The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them whose
-    last layer is zero: they add nothing to the prediction until training gives them something to add. Planes that
-    stages of an earlier version did not see have weight zero.
+    The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them, but
+    predict nothing: they add nothing to the prediction until training gives them something to add. Planes that stages
+    of an earlier version did not see, or did not make, have weight zero.
 
     Parameters
     ----------
@@ -82,8 +86,7 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
         If the two differ in more than the number of stages, or `wanted` has fewer.
     """
     have, want = architecture(preset), architecture(wanted)
-    firsts = {name: _widened(value, have) for name, value in weights.items() if name.endswith("conv_in.conv.weight")}
-    weights = weights | firsts
+    weights = {name: _widened(name, value, have) for name, value in weights.items()}
     if have == want:
         return weights
     if replace(have, stages=want.stages) != want or not 2 <= have.stages < want.stages:
@@ -99,15 +102,29 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
         for name, value in weights.items():
             if name.startswith(prefix):
                 inner = name.removeprefix(prefix)
-                silent = new and inner.startswith("out.2.")  # of MONAI's out: norm, activation, convolution
-                made[f"stages.{stage}.{inner}"] = torch.zeros_like(value) if silent else value
+                made[f"stages.{stage}.{inner}"] = _silent(value, have) if new and inner.startswith("out.2.") else value
     return made
 
 
-def _widened(first: Tensor, sizes: Architecture) -> Tensor:
-    """The first layer of a stage with zeros for the planes that it did not see; never cut off."""
-    missing = INPUT_CHANNELS * sizes.patch**2 - first.shape[1]
-    return nn.functional.pad(first, (0, 0, 0, 0, 0, max(missing, 0)))
+def _widened(name: str, value: Tensor, sizes: Architecture) -> Tensor:
+    """First layers with zeros for planes that their stage did not see; last layers that made one prediction and no
+    variance with this prediction as the correction, and the variance of the data; never cut off."""
+    pixels = sizes.patch**2
+    if name.endswith("conv_in.conv.weight"):
+        missing = INPUT_CHANNELS * pixels - value.shape[1]
+        return nn.functional.pad(value, (0, 0, 0, 0, 0, max(missing, 0)))
+    if (
+        ".out.2.conv." in name and len(value) < OUTPUT_CHANNELS * pixels
+    ):  # of MONAI's out: norm, activation, convolution
+        predicted, gains = value[: 2 * pixels], value[2 * pixels :]
+        return torch.cat([predicted, predicted, torch.zeros_like(predicted), gains])
+    return value
+
+
+def _silent(last: Tensor, sizes: Architecture) -> Tensor:
+    """A last layer that predicts and corrects nothing, and says as before what the prediction lacks."""
+    predicted = 4 * sizes.patch**2
+    return torch.cat([torch.zeros_like(last[:predicted]), last[predicted:]])
 
 
 def has_bfloat16(device: str) -> bool:
@@ -137,12 +154,15 @@ def build_network(sizes: Architecture, seed: int = 0) -> Cascade:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stages = [*(stage(OUTPUT_CHANNELS) for _ in range(sizes.stages - 1)), stage(2 * OUTPUT_CHANNELS)]
+        stages = [*(stage(OUTPUT_CHANNELS) for _ in range(sizes.stages - 1)), stage(OUTPUT_CHANNELS + GAINS)]
         return Cascade(stages, sizes.patch, sizes.multiple)
 
 
 class Cascade(nn.Module):
-    """Stages on pixels folded into channels; each adds to the prediction of those before it.
+    """Stages on pixels folded into channels; each adds to the prediction, and to the correction, of those before it.
+
+    What a prediction lacks has a variance at every pixel, so that the measurement is explained where it may lack most,
+    in tissue and at edges, and not in air. The correction takes off noise, of which the explanation leaves some.
 
     Real and imaginary part of the last image are multiplied by a gain in (0, 1) at every pixel: air, and the imaginary
     part where the maps carry the phase, go to zero at once, where a prediction would have to repeat their noise.
@@ -167,7 +187,8 @@ class Cascade(nn.Module):
         start: Tensor,
         mask: Tensor,
         steps: Tensor,
-        complete: Callable[[Tensor], Tensor],
+        explain: Callable[[Tensor, Tensor], Tensor],
+        noise_scale: Tensor,
         precision: torch.dtype = torch.float32,
     ) -> Tensor:
         """The image after the last stage, `(b, 1, y, x)` complex64.
@@ -180,21 +201,25 @@ class Cascade(nn.Module):
             `(b, 1, y, x)` real: what was measured.
         steps
             `(b,)` c_noise in the units of MONAI's embedding.
-        complete
-            From a prediction F to the image, which is of the scale of `start`.
+        explain
+            What the measurement adds to a prediction, given the variances `(b, 2, y, x)` of what that lacks in its
+            real and imaginary part; all in the scale of `start`.
+        noise_scale
+            `(b, 1, 1, 1)`: of corrections.
         precision
             Autocast type inside the stages.
         """
         image, prediction = start, torch.zeros_like(start)
-        missed = prediction
+        correction = missed = prediction
         for stage in self.stages:
             planes = torch.cat([image.real, image.imag, start.real, start.imag, mask, missed.real, missed.imag], 1)
             with torch.autocast(start.device.type, dtype=precision, enabled=precision != torch.float32):
                 out = self._padded(stage, planes, steps).float()
             prediction = prediction + torch.complex(out[:, :1], out[:, 1:2])
-            image = complete(prediction)
-            missed = image - prediction
-        gain = (GAIN_START + GAIN_SLOPE * out[:, 2:]).sigmoid()
+            correction = correction + torch.complex(out[:, 2:3], out[:, 3:4])
+            missed = explain(prediction, (LOG_VARIANCE * out[:, 4:6].tanh()).exp())
+            image = prediction + missed + noise_scale * correction
+        gain = (GAIN_START + GAIN_SLOPE * out[:, 6:]).sigmoid()
         return torch.complex(gain[:, :1] * image.real, gain[:, 1:] * image.imag)
 
     def _padded(self, stage: nn.Module, planes: Tensor, steps: Tensor) -> Tensor:

@@ -1,13 +1,17 @@
 """h_θ: a network in the operator-valued EDM preconditioning.
 
-For a Gaussian prior N(0, σ_d² I) the denoiser of x_in = Ãᴴỹ_σ is x_λ = (N + λI)⁻¹ x_in with N = ÃᴴÃ, λ = σ²/σ_d²,
-and what the measurement leaves open is I - P with P = (N + λI)⁻¹ N. So
+A network guesses the image, F, and how far it may be off: by variances σ_d² v of the real and the imaginary part of
+every pixel. Were x Gaussian with these moments, its posterior mean given Ãᴴỹ_σ = x_in would be
 
-    D_θ = x_λ + c_out P F_θ + σ_d (I - P) F_θ,      network input x_λ / σ_d and the mask,
+    F + (N + λ V⁻¹)⁻¹ (x_in - N F),      N = ÃᴴÃ,  λ = σ²/σ_d²,  V = diag(v),
 
-which is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as σ = ∞: the network's
-target has unit variance everywhere, whatever the mask and the noise. F is predicted in stages, and each stage sees the
-D_θ of the stage before, and how far it is from F.
+and that is the image, but for a correction G that takes off noise and is of its scale:
+
+    D_θ = F + (N + λ V⁻¹)⁻¹ (x_in - N F) + c_out/(1 + λ) G.
+
+With F = G and V = I this is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as
+σ = ∞. F, V and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
+stage, the mask, and the answer for F = 0 and V = I.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.prior.network import Cascade
-from ambient_mri.solvers import Resolvent
+from ambient_mri.solvers import Resolvent, explained
 
 LOWEST_SIGMA = 0.005
 """Lowest noise level of training, and what the network is told of scans with less noise than that."""
@@ -86,13 +90,11 @@ class AmbientPrior:
         steps, mask = time_step(sigma), mask_channel(given, x_in)
         sigma = sigma[:, None, None, None]
         lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
-        inverse = Resolvent(given, lam)
-        start = inverse(x_in) / DATA_STD
-        scale = output_scale(sigma) / DATA_STD
+        start = Resolvent(given, lam)(x_in) / DATA_STD
 
-        def complete(predicted: Tensor) -> Tensor:
-            seen = inverse.project(predicted)
-            return start + scale * seen + (predicted - seen)
+        def explain(predicted: Tensor, variance: Tensor) -> Tensor:
+            return explained(given, x_in / DATA_STD - given.normal(predicted), lam / variance)
 
-        image: Tensor = self.network(start, mask, steps, complete, self.precision)
+        noise_scale = output_scale(sigma) / DATA_STD / (1 + lam)
+        image: Tensor = self.network(start, mask, steps, explain, noise_scale, self.precision)
         return DATA_STD * image

@@ -10,9 +10,11 @@ import torch
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.measurement import DATA_STD
+from ambient_mri.operators import Identity, Masked
 from ambient_mri.prior.bundle import initialise, load_bundle
-from ambient_mri.prior.network import architecture, build_network, grown
-from ambient_mri.prior.preconditioning import AmbientPrior
+from ambient_mri.prior.network import LOG_VARIANCE, Architecture, Cascade, architecture, build_network, grown
+from ambient_mri.prior.preconditioning import AmbientPrior, output_scale
 
 
 def test_a_grown_model_answers_as_the_one_that_it_grew_from() -> None:
@@ -31,53 +33,82 @@ def test_a_grown_model_answers_as_the_one_that_it_grew_from() -> None:
         assert float(stage.out[-1].conv.weight.grad.abs().max()) > 0, "every stage learns from the first step"  # type: ignore[index, union-attr]
 
 
-def test_a_stage_sees_what_the_measurement_added_to_the_prediction_before_it() -> None:
-    """How the scan answers a guess: all that a network without coil maps learns of them."""
-    network = build_network(replace(architecture("tiny"), stages=2), seed=1)
+def _random(sizes: Architecture) -> Cascade:
+    network = build_network(sizes, seed=1)
     for stage in network.stages:
         torch.nn.init.normal_(stage.out[-1].conv.weight, std=0.1)  # type: ignore[index, union-attr]
+    return network
+
+
+def test_a_stage_sees_what_the_measurement_added_to_the_prediction_before_it() -> None:
+    """How the scan answers a guess: all that a network without coil maps learns of them."""
+    network = _random(replace(architecture("tiny"), stages=2))
     entered: list[torch.Tensor] = []
     network.stages[1].register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+    network.stages[0].register_forward_hook(lambda _, given, made: entered.append(made))
     guesses: list[torch.Tensor] = []
 
-    def complete(guess: torch.Tensor) -> torch.Tensor:
+    def explain(guess: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
         guesses.append(guess)
-        return 0.3 * guess.roll(3, -1) + 1.0
+        return 0.3 * guess.roll(3, -1) + torch.complex(variance[:, :1], variance[:, 1:])
 
     start = torch.randn(2, 1, 16, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    network(start, torch.zeros(2, 1, 16, 16), torch.zeros(2), complete)
-    planes = torch.nn.functional.pixel_shuffle(entered[0], network.patch)
-    missed = complete(guesses[0]) - guesses[0]
-    torch.testing.assert_close(torch.complex(planes[:, 5], planes[:, 6]), missed[:, 0])
-    torch.testing.assert_close(torch.complex(planes[:, 0], planes[:, 1]), complete(guesses[0])[:, 0])
-    torch.testing.assert_close(torch.complex(planes[:, 2], planes[:, 3]), start[:, 0])
+    scale = torch.tensor([0.1, 0.2]).reshape(2, 1, 1, 1)
+    network(start, torch.zeros(2, 1, 16, 16), torch.zeros(2), explain, scale)
+    made, planes = (torch.nn.functional.pixel_shuffle(folded, network.patch) for folded in entered)
+    parts = [torch.complex(made[:, k : k + 1], made[:, k + 1 : k + 2]) for k in (0, 2)]
+    variance = (LOG_VARIANCE * made[:, 4:6].tanh()).exp()
+    missed = explain(parts[0], variance)
+    torch.testing.assert_close(guesses[0], parts[0])
+    assert float(variance.detach().std()) > 0.01, "of every pixel its own"
+    torch.testing.assert_close(torch.complex(planes[:, 5:6], planes[:, 6:7]), missed)
+    torch.testing.assert_close(torch.complex(planes[:, :1], planes[:, 1:2]), parts[0] + missed + scale * parts[1])
+    torch.testing.assert_close(torch.complex(planes[:, 2:3], planes[:, 3:4]), start)
 
 
-def test_weights_of_fewer_planes_answer_as_before() -> None:
-    """The missing columns of each first layer become zero; nothing else changes, and no weight is cut off."""
-    network = build_network(architecture("tiny"), seed=1)
-    now = network.state_dict()
-    first = "stages.1.conv_in.conv.weight"
-    old = {name: value[:, :20] if ".conv_in.conv.weight" in name else value for name, value in now.items()}
+def test_weights_of_before_answer_as_before() -> None:
+    """Stages that saw five planes, made one prediction and said nothing of variances: whole images, where one formula
+    holds for both."""
+    sizes = architecture("tiny")
+    network, pixels = _random(sizes), sizes.patch**2
+    old, now = {}, network.state_dict()
+    for name, value in now.items():
+        if ".conv_in.conv.weight" in name:
+            value = value[:, : 5 * pixels]
+        if ".out.2.conv." in name:
+            gains = value[6 * pixels :]
+            value = torch.cat([value[: 2 * pixels], gains])
+        old[name] = value
     wide = grown(old, "tiny", "tiny")
-    assert wide[first].shape == now[first].shape
-    assert not wide[first][:, 20:].any()
-    assert torch.equal(wide[first][:, :20], now[first][:, :20])
-    assert now[first][:, 20:].any()
-    assert all(torch.equal(wide[name], now[name]) for name in now if not name.endswith("conv_in.conv.weight"))
+    assert {name: value.shape for name, value in wide.items()} == {name: value.shape for name, value in now.items()}
     network.load_state_dict(wide)
-    more = {first: torch.nn.functional.pad(now[first], (0, 0, 0, 0, 0, 4))}
-    assert grown(more, "tiny", "tiny")[first].shape == more[first].shape, "for load_state_dict to refuse"
+    x, sigma = torch.randn(2, 1, 16, 16, dtype=torch.complex64), torch.tensor([0.05, 1.0])
+    A = Masked(Identity(), torch.ones(2, 1, 16, 16, dtype=torch.bool))
+    entered: list[torch.Tensor] = []
+    network.stages[1].register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+    predictions: list[torch.Tensor] = []
+    network.stages[0].register_forward_hook(lambda _, given, made: predictions.append(made[:, : 2 * pixels]))
+    AmbientPrior(network).denoise(x, sigma, A)
+    F, seen = (torch.nn.functional.pixel_shuffle(of[0], sizes.patch)[:, :2] for of in (predictions, entered))
+    sigma = sigma[:, None, None, None]
+    lam = (sigma / DATA_STD).square()
+    expected = (x / DATA_STD + (lam + output_scale(sigma) / DATA_STD) * torch.complex(*F.chunk(2, 1))) / (1 + lam)
+    torch.testing.assert_close(torch.complex(*seen.chunk(2, 1)), expected)
+    assert not wide["stages.1.conv_in.conv.weight"][:, 5 * pixels :].any()
+    more = {"stages.1.conv_in.conv.weight": torch.zeros(32, 40, 3, 3)}
+    assert grown(more, "tiny", "tiny")["stages.1.conv_in.conv.weight"].shape[1] == 40, "for load_state_dict to refuse"
 
 
-def test_new_stages_are_copies_with_a_silent_last_layer() -> None:
+def test_new_stages_are_copies_that_predict_nothing() -> None:
     weights = {name: value + 1 for name, value in build_network(architecture("small")).state_dict().items()}
     made = grown(weights, "small", "deep")
     assert made.keys() == build_network(architecture("deep")).state_dict().keys()
     inner, outer = "conv_in.conv.weight", "out.2.conv.weight"
     for stage, origin in enumerate([0, 1, 1, 1, 2]):
         assert torch.equal(made[f"stages.{stage}.{inner}"], weights[f"stages.{origin}.{inner}"])
-        assert bool(made[f"stages.{stage}.{outer}"].any()) is (stage not in (2, 3))
+        predicted, variances = made[f"stages.{stage}.{outer}"].split([16, len(made[f"stages.{stage}.{outer}"]) - 16])
+        assert bool(predicted.any()) is (stage not in (2, 3)), "nor correct"
+        assert variances.any(), "what is not known yet, they know as before"
 
 
 @pytest.mark.parametrize(("have", "want"), [("deep", "small"), ("small", "base")])

@@ -16,7 +16,7 @@ from ambient_mri.data.simulation import Acquisition, simulate_scan
 from ambient_mri.data.spec import load_spec
 from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
-from ambient_mri.patterns import RandomLines
+from ambient_mri.patterns import RandomLines, RandomPoints
 from ambient_mri.prior.feed import compared
 from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
@@ -93,14 +93,19 @@ def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
     lam = (scan.noise_std / DATA_STD).square().clamp_min(LAMBDA_FLOOR).reshape(1, 1, 1, 1)
     with torch.no_grad():
         begun = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-        gain_of_imaginary = slice(3 * sizes.patch**2, 4 * sizes.patch**2)  # pixels are folded within each output
+        gain_of_imaginary = slice(7 * sizes.patch**2, 8 * sizes.patch**2)  # pixels are folded within each output
         network.stages[-1].out[-1].conv.bias[gain_of_imaginary] = -3.0  # type: ignore[index]
         silent = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing
+    start = solvers.explained(A, x_in, lam.expand(1, 2, *x_in.shape[-2:]))  # zeros come out of it: nothing is learned
     torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(silent.real, begun.real)
     assert float(begun.imag.abs().max()) > 0.01
     assert float(silent.imag.abs().max()) < 1e-6
+
+
+def _maps(shape: tuple[int, int, int, int], rng: torch.Generator) -> Tensor:
+    maps = white(shape, rng)
+    return maps / maps.abs().square().sum(1, keepdim=True).sqrt()
 
 
 @pytest.mark.parametrize("width", [96, 0], ids=["rows", "iterated"])
@@ -109,8 +114,7 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
 ) -> None:
     monkeypatch.setattr(solvers, "DIRECT_WIDTH", width)
     rng = stream(0, "test")
-    maps = white((2, 4, 17, 12), rng)
-    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    maps = _maps((2, 4, 17, 12), rng)
     masks = torch.stack([RandomLines(2, 0.2).draw((17, 12), rng)[None] for _ in range(2)])
     A, lam = Masked(Sense(maps), masks), torch.tensor([0.05, 0.2]).reshape(2, 1, 1, 1)
     inverse = Resolvent(A, lam)
@@ -124,6 +128,48 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
     leaf = b.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(inverse(leaf), leaf, grad_outputs=c)
     assert torch.allclose(gradient, inverse(c), rtol=1e-3, atol=1e-4)
+
+
+MASKS = {"lines": RandomLines(2, 0.2), "points": RandomPoints(2, 0.2)}
+
+
+@pytest.mark.parametrize("pattern", MASKS)
+def test_what_is_explained_is_the_posterior_mean_of_a_gaussian(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real and imaginary part of each pixel of their own variance, against C Aᵀ (A C Aᵀ + σ² I)⁻¹ y with matrices."""
+    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-7)
+    monkeypatch.setattr(solvers, "MAX_ITERATIONS", 500)
+    rng = stream(0, "test")
+    A = Masked(Sense(_maps((1, 3, 8, 6), rng)), MASKS[pattern].draw((8, 6), rng)[None, None])
+    y, sigma = A.forward(white((1, 1, 8, 6), rng)), 0.1
+    variance = torch.rand(1, 2, 8, 6, generator=rng) * 4
+    answer = solvers.explained(A, A.adjoint(y), sigma**2 / variance)
+    units = torch.eye(48).reshape(48, 1, 8, 6)
+    columns = [A.forward(part * unit[None]).flatten() for part in (1, 1j) for unit in units]
+    matrix = torch.view_as_real(torch.stack(columns, 1)).transpose(1, 2).flatten(0, 1).double()
+    covariance, data = variance.flatten().diag().double(), torch.view_as_real(y.flatten()).flatten().double()
+    noise = sigma**2 * torch.eye(len(matrix), dtype=torch.float64)
+    mean = covariance @ matrix.T @ torch.linalg.solve(matrix @ covariance @ matrix.T + noise, data)
+    torch.testing.assert_close(torch.stack([answer.real, answer.imag]).flatten().double(), mean, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("pattern", MASKS)
+def test_what_is_explained_has_its_derivatives(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-12)
+    monkeypatch.setattr(solvers, "MAX_ITERATIONS", 500)
+    rng = stream(0, "test")
+    A = Masked(Sense(_maps((2, 3, 5, 6), rng).to(torch.complex128)), MASKS[pattern].draw((5, 6), rng)[None, None])
+    b = A.normal(white((2, 1, 5, 6), rng).to(torch.complex128)).requires_grad_()
+    penalty = (torch.rand(2, 2, 5, 6, generator=rng).double() + 0.05).requires_grad_()
+    assert torch.autograd.gradcheck(lambda b, penalty: solvers.explained(A, b, penalty), (b, penalty))
+
+
+def test_pixels_are_explained_by_formula() -> None:
+    rng = stream(0, "test")
+    A = Masked(Identity(), torch.rand(2, 1, 5, 6, generator=rng) < 0.5)
+    b, penalty = A.normal(white((2, 1, 5, 6), rng)), torch.rand(2, 2, 5, 6, generator=rng) + 0.05
+    answer = solvers.explained(A, b, penalty)
+    torch.testing.assert_close(A.normal(answer) + solvers.by_parts(penalty, answer), b)
+    assert not answer[~A.mask].any()
 
 
 @pytest.mark.parametrize("noise_std", [0.02, 0.004, 0.0])
