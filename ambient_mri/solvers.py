@@ -19,8 +19,8 @@ DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
 TOLERANCE, MAX_ITERATIONS = 1e-2, 24
 """Of the iteration inside the prior, for λ ≥ .01: an error of about 1 %."""
-WEIGHTED_TOLERANCE = 3e-3
-"""The same where Λ differs from pixel to pixel, and is less than .01 at some."""
+WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS = 3e-3, 12
+"""The same where Λ differs from pixel to pixel and the iteration goes on from an image: of what that leaves."""
 
 
 class Resolvent:
@@ -72,38 +72,41 @@ class _Iterated(torch.autograd.Function):
         return back, None, None
 
 
-def explained(A: Masked, b: Tensor, penalty: Tensor) -> Tensor:
-    """(AᴴA + Λ)⁻¹ b, differentiable in b and Λ: a measurement explained where it costs least.
+def weighted_resolvent(A: Masked, b: Tensor, penalty: Tensor, begin: Tensor) -> Tensor:
+    """(AᴴA + Λ)⁻¹ b, differentiable in b and Λ: with b = Aᴴy + ΛF the x of least ‖Ax - y‖² + ‖x - F‖²_Λ.
 
     Parameters
     ----------
     b
-        `(b, 1, y, x)` complex64 in the range of Aᴴ.
+        `(b, 1, y, x)` complex64.
     penalty
         Λ > 0, `(b, 2, y, x)`: of the real and of the imaginary part of every pixel.
+    begin
+        Where the iteration begins; what it does not reach is as it was here.
     """
     if isinstance(A.encoding, Identity):
         return by_parts(1 / (A.mask + penalty), b)
-    answer: Tensor = _Explained.apply(b, penalty, A)  # type: ignore[no-untyped-call]
+    answer: Tensor = _Weighted.apply(b, penalty, begin, A)  # type: ignore[no-untyped-call]
     return answer
 
 
-class _Explained(torch.autograd.Function):
-    """u = (N + Λ)⁻¹ b has du = (N + Λ)⁻¹ (db - dΛ u): the backward pass is one solve more."""
+class _Weighted(torch.autograd.Function):
+    """x = (N + Λ)⁻¹ b has dx = (N + Λ)⁻¹ (db - dΛ x): the backward pass is one solve more."""
 
     @staticmethod
-    def forward(ctx: Any, b: Tensor, penalty: Tensor, A: Masked) -> Tensor:
-        answer = weighted_gradients(A, b, penalty, tolerance=WEIGHTED_TOLERANCE, max_iterations=MAX_ITERATIONS)
+    def forward(ctx: Any, b: Tensor, penalty: Tensor, begin: Tensor, A: Masked) -> Tensor:
+        left = b - A.normal(begin) - by_parts(penalty, begin)
+        answer = begin + weighted_gradients(A, left, penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
         ctx.A = A
         ctx.save_for_backward(answer, penalty)
         return answer
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         answer, penalty = ctx.saved_tensors
-        back = weighted_gradients(ctx.A, grads[0], penalty, tolerance=WEIGHTED_TOLERANCE, max_iterations=MAX_ITERATIONS)
-        return back, -torch.cat([back.real * answer.real, back.imag * answer.imag], 1), None
+        back = weighted_gradients(ctx.A, grads[0], penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
+        return back, -torch.cat([back.real * answer.real, back.imag * answer.imag], 1), None, None
 
 
 def by_parts(weight: Tensor, x: Tensor) -> Tensor:
@@ -149,9 +152,7 @@ def conjugate_gradients(
     return _iterate(matrix, A, b, (lam.expand(len(b), 1, b.shape[-2], 1),), tolerance, max_iterations)
 
 
-def weighted_gradients(
-    A: Masked, b: Tensor, penalty: Tensor, *, tolerance: float = 1e-5, max_iterations: int = 500
-) -> Tensor:
+def weighted_gradients(A: Masked, b: Tensor, penalty: Tensor, tolerance: float, max_iterations: int) -> Tensor:
     """(AᴴA + Λ)⁻¹ b as `conjugate_gradients`, with the diagonal of the matrix made equal first (Jacobi).
 
     Parameters

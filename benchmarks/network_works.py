@@ -43,13 +43,13 @@ def our_training(given: dict[str, Tensor]) -> Answer:
 
 def plain_training(given: dict[str, Tensor]) -> Answer:
     """The same networks one after another in float32, planes in memory, squared error on a mask, AdamW: no physics."""
-    from ambient_mri.prior.network import OUTPUT_CHANNELS, architecture, build_network
+    from ambient_mri.prior.network import architecture, build_network
 
     sizes = architecture(PRESET)
     stages = build_network(sizes).stages
     optimiser = torch.optim.AdamW(stages.parameters(), lr=1e-3, fused=True)
     planes, steps, target, mask = _planes(BATCH, int(given["size"]))
-    complex_planes = OUTPUT_CHANNELS * sizes.patch**2
+    complex_planes = 2 * sizes.patch**2
 
     def run() -> Any:
         with torch.enable_grad():
@@ -68,12 +68,12 @@ def plain_training(given: dict[str, Tensor]) -> Answer:
 
 def _planes(count: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Planes of a batch, folded as the network wants them, noise levels, a target and a mask."""
-    from ambient_mri.prior.network import INPUT_CHANNELS, OUTPUT_CHANNELS, architecture
+    from ambient_mri.prior.network import INPUT_CHANNELS, architecture
 
     rng, folds = torch.Generator().manual_seed(0), architecture(PRESET).patch
     shape = (size // folds, size // folds)
     planes = torch.randn(count, INPUT_CHANNELS * folds**2, *shape, generator=rng)
-    target = torch.randn(count, OUTPUT_CHANNELS * folds**2, *shape, generator=rng)
+    target = torch.randn(count, 2 * folds**2, *shape, generator=rng)
     return planes, torch.full((count,), 500.0), target, (torch.rand(target.shape, generator=rng) < 0.3).float()
 
 
@@ -92,7 +92,8 @@ def _evaluation(given: dict[str, Tensor], *, plain: bool) -> Answer:
 
     def run() -> Any:
         with torch.inference_mode():
-            return network(start, mask, steps, lambda predicted: start + predicted, precision)
+            scale = torch.full((1, 1, 1, 1), 0.05)
+            return network(start, mask, steps, lambda predicted, variance, last: start + predicted, scale, precision)
 
     return run
 
