@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.prior.network import Cascade
-from ambient_mri.solvers import Resolvent, by_parts, weighted_resolvent
+from ambient_mri.solvers import Resolvent, explained
 
 LOWEST_SIGMA = 0.005
 """Lowest noise level of training, and what the network is told of scans with less noise than that."""
@@ -92,10 +92,9 @@ class AmbientPrior:
         lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
         start = Resolvent(given, lam)(x_in) / DATA_STD
 
-        def complete(predicted: Tensor, variance: Tensor, begin: Tensor) -> Tensor:
-            penalty = lam / variance
-            return weighted_resolvent(given, x_in / DATA_STD + by_parts(penalty, predicted), penalty, begin)
+        def explain(predicted: Tensor, variance: Tensor) -> Tensor:
+            return explained(given, x_in / DATA_STD - given.normal(predicted), (variance / lam).sqrt())
 
         noise_scale = output_scale(sigma) / DATA_STD / (1 + lam)
-        image: Tensor = self.network(start, mask, steps, complete, noise_scale, self.precision)
+        image: Tensor = self.network(start, mask, steps, explain, noise_scale, self.precision)
         return DATA_STD * image
