@@ -1,6 +1,7 @@
 """(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts.
 
-The same for images that may differ from a guess more at some pixels than at others, and alike at neighbours. And minimal residuals, for systems with the derivative of a network in them.
+The same for images that may differ from a guess more at some pixels than at others, and alike at neighbours. And
+minimal residuals, for systems with the derivative of a network in them.
 """
 
 from __future__ import annotations

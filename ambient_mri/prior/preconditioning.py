@@ -1,17 +1,18 @@
 """h_θ: a network in the operator-valued EDM preconditioning.
 
-A network guesses the image, F, and how far it may be off: by variances σ_d² v of the real and the imaginary part of
-every pixel. Were x Gaussian with these moments, its posterior mean given Ãᴴỹ_σ = x_in would be
+A network guesses the image, F, and how far it may be off: by a standard deviation σ_d s of the real and the imaginary
+part of every pixel, alike at neighbours. Were x Gaussian with this mean and covariance σ_d² C, C = S K² S with
+S = diag(s) and a short blur K, its posterior mean given Ãᴴỹ_σ = x_in would be
 
-    (N + Λ)⁻¹ (x_in + Λ F),      N = ÃᴴÃ,  Λ = diag(λ/v),  λ = σ²/σ_d²,
+    F + C (N C + λI)⁻¹ (x_in - N F),      N = ÃᴴÃ,  λ = σ²/σ_d²,
 
 and that is the image, but for a correction G that takes off noise and is of its scale:
 
-    D_θ = (N + Λ)⁻¹ (x_in + Λ F) + c_out/(1 + λ) G.
+    D_θ = F + C (N C + λI)⁻¹ (x_in - N F) + c_out/(1 + λ) G.
 
-With F = G and v = 1 this is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as
-σ = ∞. F, v and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
-stage, the mask, and the answer for F = 0 and v = 1.
+Whole images, and pixels, have K = I; with F = G and s = 1 the former is EDM (Karras et al. 2022). What was not observed
+is σ = ∞. F, s and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
+stage, the mask, and the answer for F = 0 and C = I.
 """
 
 from __future__ import annotations
