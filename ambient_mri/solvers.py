@@ -80,7 +80,7 @@ class _Iterated(torch.autograd.Function):
 def explained(A: Masked, left: Tensor, spread: Tensor) -> Tensor:
     """C (N C + I)⁻¹ r: what of r = Aᴴ(y - AF) is explained by errors of F of covariance σ² C; differentiable in both.
 
-    C = S K² S with S = diag(spread) and a short blur K. Pixels alone are taken as white, K = I, which is a formula.
+    C = K S² K with S = diag(spread) and a short blur K. Pixels alone are taken as white, K = I, which is a formula.
 
     Parameters
     ----------
@@ -91,58 +91,43 @@ def explained(A: Masked, left: Tensor, spread: Tensor) -> Tensor:
     """
     if isinstance(A.encoding, Identity):
         return by_parts(1 / (A.mask + spread.square().reciprocal()), left)
-    answer: Tensor = _Explained.apply(left, spread, A)  # type: ignore[no-untyped-call]
-    return answer
+    sharp: Tensor = _Explained.apply(blur(left), spread, A)  # type: ignore[no-untyped-call]
+    return blur(sharp)
 
 
 class _Explained(torch.autograd.Function):
-    """With s = (K S N S K + I)⁻¹ K S r the answer is S K s, and e = S (r - N S K s) what is left of it, K e = s.
-
-    For a gradient g let t and f be to g what s and e are to r. Then the derivative by r is S K t, and that by S is
-    S⁻¹ (e · K t + f · K s), part by part.
-    """
+    """z = S w with w = (S K N K S + I)⁻¹ S b. For a gradient g let t be to g what w is to b: the derivative by b is
+    S t, and that by S is 2 S⁻¹ (w · t), part by part."""
 
     @staticmethod
-    def forward(ctx: Any, left: Tensor, spread: Tensor, A: Masked) -> Tensor:
+    def forward(ctx: Any, b: Tensor, spread: Tensor, A: Masked) -> Tensor:
         ctx.A = A
-        blurred, unexplained = _explain(A, left, spread)
-        ctx.save_for_backward(spread, blurred, unexplained)
-        return by_parts(spread, blurred)
+        white = _whitened(A, b, spread)
+        ctx.save_for_backward(spread, white)
+        return by_parts(spread, white)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        spread, blurred, unexplained = ctx.saved_tensors
-        blurred_back, unexplained_back = _explain(ctx.A, grads[0], spread)
-        by_spread = torch.cat(
-            [
-                part(unexplained) * part(blurred_back) + part(unexplained_back) * part(blurred)
-                for part in (torch.real, torch.imag)
-            ],
-            1,
-        )
-        return by_parts(spread, blurred_back), by_spread / spread, None
+        spread, white = ctx.saved_tensors
+        back = _whitened(ctx.A, grads[0], spread)
+        products = torch.cat([white.real * back.real, white.imag * back.imag], 1)
+        return by_parts(spread, back), 2 * products / spread, None
 
 
-def _explain(A: Masked, left: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-    """K s and e, by conjugate gradients with the diagonal of the matrix made equal first (Jacobi)."""
+def _whitened(A: Masked, b: Tensor, spread: Tensor) -> Tensor:
+    """(S K N K S + I)⁻¹ S b by conjugate gradients with the diagonal of the matrix made equal first (Jacobi)."""
     diagonal = ENERGY * A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # about that of K N K
     scale = (1 + diagonal * spread.square()).rsqrt()
+    weight, rest = spread * scale, scale.square()
 
-    def wide(t: Tensor) -> Tensor:
-        return by_parts(spread, blur(by_parts(scale, t)))
+    def matrix(t: Tensor) -> Tensor:
+        return by_parts(weight, blur(A.normal(blur(by_parts(weight, t))))) + by_parts(rest, t)
 
-    def narrow(x: Tensor) -> Tensor:
-        return by_parts(scale, blur(by_parts(spread, x)))
-
-    rest, axes = scale.square(), (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
-    right = narrow(left)
-    t = solve(
-        lambda t: narrow(A.normal(wide(t))) + by_parts(rest, t), right,
-        max_iterations=EXPLAINED_ITERATIONS, enough=EXPLAINED_TOLERANCE**2 * _power(right, axes), axes=axes,
-    )  # fmt: skip
-    blurred = blur(by_parts(scale, t))
-    return blurred, by_parts(spread, left - A.normal(by_parts(spread, blurred)))
+    axes = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
+    right = by_parts(weight, b)
+    enough = EXPLAINED_TOLERANCE**2 * _power(right, axes)
+    return by_parts(scale, solve(matrix, right, max_iterations=EXPLAINED_ITERATIONS, enough=enough, axes=axes))
 
 
 def blur(x: Tensor) -> Tensor:

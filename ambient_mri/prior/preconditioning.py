@@ -1,7 +1,7 @@
 """h_θ: a network in the operator-valued EDM preconditioning.
 
 A network guesses the image, F, and how far it may be off: by a standard deviation σ_d s of the real and the imaginary
-part of every pixel, alike at neighbours. Were x Gaussian with this mean and covariance σ_d² C, C = S K² S with
+part of every pixel, alike at neighbours. Were x Gaussian with this mean and covariance σ_d² C, C = K S² K with
 S = diag(s) and a short blur K, its posterior mean given Ãᴴỹ_σ = x_in would be
 
     F + C (N C + λI)⁻¹ (x_in - N F),      N = ÃᴴÃ,  λ = σ²/σ_d²,

@@ -156,7 +156,7 @@ def test_a_guess_becomes_the_posterior_mean_of_a_gaussian(pattern: str, monkeypa
     deviation = torch.rand(1, 2, *shape, generator=rng) * 2 + 0.01
     answer = guess + solvers.explained(A, A.adjoint(y - A.forward(guess)), deviation / sigma)
     measured, blurred = _matrix(A.forward, shape), _matrix(solvers.blur, shape)
-    covariance = _parts(torch.complex(*deviation.chunk(2, 1))).diag() @ blurred
+    covariance = blurred @ _parts(torch.complex(*deviation.chunk(2, 1))).diag()
     covariance = covariance @ covariance.T
     noise = sigma**2 * torch.eye(len(measured), dtype=torch.float64)
     gain = covariance @ measured.T @ torch.linalg.inv(measured @ covariance @ measured.T + noise)
