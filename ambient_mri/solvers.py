@@ -1,7 +1,6 @@
-"""(N + λI)⁻¹ for N = AᴴA: with its derivative inside the prior, by conjugate gradients where only the answer counts.
+"""(N + λI)⁻¹ and (N + Λ)⁻¹ for N = AᴴA: with derivatives inside the prior, by conjugate gradients anywhere.
 
-The same for images that may differ from a guess more at some pixels than at others, and alike at neighbours. And
-minimal residuals, for systems with the derivative of a network in them.
+And minimal residuals, for systems with the derivative of a network in them.
 """
 
 from __future__ import annotations
@@ -20,12 +19,8 @@ DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
 TOLERANCE, MAX_ITERATIONS = 1e-2, 24
 """Of the iteration inside the prior, for λ ≥ .01: an error of about 1 %."""
-EXPLAINED_TOLERANCE, EXPLAINED_ITERATIONS = 3e-3, 12
-"""The same where the spread differs from pixel to pixel."""
-WHITE = 0.3
-"""Share of an error that is white: the rest is alike at neighbours, as the errors of predictions are."""
-ENERGY = (WHITE + (1 - WHITE) / 4) ** 2 + 4 * ((1 - WHITE) / 8) ** 2 + 4 * ((1 - WHITE) / 16) ** 2
-"""Of the blur, Σ K²."""
+WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS = 3e-3, 12
+"""The same where Λ differs from pixel to pixel and the iteration goes on from an image: of what that leaves."""
 
 
 class Resolvent:
@@ -77,66 +72,41 @@ class _Iterated(torch.autograd.Function):
         return back, None, None
 
 
-def explained(A: Masked, left: Tensor, spread: Tensor) -> Tensor:
-    """C (N C + I)⁻¹ r: what of r = Aᴴ(y - AF) is explained by errors of F of covariance σ² C; differentiable in both.
-
-    C = K S² K with S = diag(spread) and a short blur K. Pixels alone are taken as white, K = I, which is a formula.
+def weighted_resolvent(A: Masked, b: Tensor, penalty: Tensor, begin: Tensor) -> Tensor:
+    """(AᴴA + Λ)⁻¹ b, differentiable in b and Λ: with b = Aᴴy + ΛF the x of least ‖Ax - y‖² + ‖x - F‖²_Λ.
 
     Parameters
     ----------
-    left
-        r, `(b, 1, y, x)` complex64 in the range of Aᴴ.
-    spread
-        Standard deviation over that of the noise, `(b, 2, y, x)`: of the real and of the imaginary part of every pixel.
+    b
+        `(b, 1, y, x)` complex64.
+    penalty
+        Λ > 0, `(b, 2, y, x)`: of the real and of the imaginary part of every pixel.
+    begin
+        Where the iteration begins; what it does not reach is as it was here.
     """
     if isinstance(A.encoding, Identity):
-        return by_parts(1 / (A.mask + spread.square().reciprocal()), left)
-    sharp: Tensor = _Explained.apply(blur(left), spread, A)  # type: ignore[no-untyped-call]
-    return blur(sharp)
+        return by_parts(1 / (A.mask + penalty), b)
+    answer: Tensor = _Weighted.apply(b, penalty, begin, A)  # type: ignore[no-untyped-call]
+    return answer
 
 
-class _Explained(torch.autograd.Function):
-    """z = S w with w = (S K N K S + I)⁻¹ S b. For a gradient g let t be to g what w is to b: the derivative by b is
-    S t, and that by S is 2 S⁻¹ (w · t), part by part."""
+class _Weighted(torch.autograd.Function):
+    """x = (N + Λ)⁻¹ b has dx = (N + Λ)⁻¹ (db - dΛ x): the backward pass is one solve more."""
 
     @staticmethod
-    def forward(ctx: Any, b: Tensor, spread: Tensor, A: Masked) -> Tensor:
+    def forward(ctx: Any, b: Tensor, penalty: Tensor, begin: Tensor, A: Masked) -> Tensor:
+        left = b - A.normal(begin) - by_parts(penalty, begin)
+        answer = begin + weighted_gradients(A, left, penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
         ctx.A = A
-        white = _whitened(A, b, spread)
-        ctx.save_for_backward(spread, white)
-        return by_parts(spread, white)
+        ctx.save_for_backward(answer, penalty)
+        return answer
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        spread, white = ctx.saved_tensors
-        back = _whitened(ctx.A, grads[0], spread)
-        products = torch.cat([white.real * back.real, white.imag * back.imag], 1)
-        return by_parts(spread, back), 2 * products / spread, None
-
-
-def _whitened(A: Masked, b: Tensor, spread: Tensor) -> Tensor:
-    """(S K N K S + I)⁻¹ S b by conjugate gradients with the diagonal of the matrix made equal first (Jacobi)."""
-    diagonal = ENERGY * A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # about that of K N K
-    scale = (1 + diagonal * spread.square()).rsqrt()
-    weight, rest = spread * scale, scale.square()
-
-    def matrix(t: Tensor) -> Tensor:
-        return by_parts(weight, blur(A.normal(blur(by_parts(weight, t))))) + by_parts(rest, t)
-
-    axes = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
-    right = by_parts(weight, b)
-    enough = EXPLAINED_TOLERANCE**2 * _power(right, axes)
-    return by_parts(scale, solve(matrix, right, max_iterations=EXPLAINED_ITERATIONS, enough=enough, axes=axes))
-
-
-def blur(x: Tensor) -> Tensor:
-    """K x: `WHITE` of x and the rest of its mean over 3 × 3 pixels with weights 1, 2, 1; symmetric, zeros outside."""
-    mean = torch.nn.functional.pad(x, (1, 1, 1, 1))
-    for axis in (-1, -1, -2, -2):
-        count = mean.shape[axis] - 1
-        mean = mean.narrow(axis, 0, count) + mean.narrow(axis, 1, count)
-    return WHITE * x + (1 - WHITE) / 16 * mean
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        answer, penalty = ctx.saved_tensors
+        back = weighted_gradients(ctx.A, grads[0], penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
+        return back, -torch.cat([back.real * answer.real, back.imag * answer.imag], 1), None, None
 
 
 def by_parts(weight: Tensor, x: Tensor) -> Tensor:
@@ -176,21 +146,56 @@ def conjugate_gradients(
         λ ≥ 0, broadcastable to `(b, 1, 1, 1)`; with 0 the iteration limit regularises.
     """
 
-    def answer(A: Masked, b: Tensor, lam: Tensor, enough: Tensor, axes: tuple[int, ...]) -> Tensor:
-        return solve(lambda x: A.normal(x) + lam * x, b, max_iterations=max_iterations, enough=enough, axes=axes)
+    def matrix(A: Masked, lam: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: A.normal(x) + lam * x
 
-    lam = lam.expand(len(b), 1, 1, 1)
+    return _iterate(matrix, A, b, (lam.expand(len(b), 1, b.shape[-2], 1),), tolerance, max_iterations)
+
+
+def weighted_gradients(A: Masked, b: Tensor, penalty: Tensor, tolerance: float, max_iterations: int) -> Tensor:
+    """(AᴴA + Λ)⁻¹ b as `conjugate_gradients`, with the diagonal of the matrix made equal first (Jacobi).
+
+    Parameters
+    ----------
+    penalty
+        Λ > 0, `(b, 2, y, x)`, of the real and of the imaginary part of every pixel.
+    """
+    measured = A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # the diagonal of AᴴA, or about that
+    scale = (measured + penalty).rsqrt()
+
+    def matrix(A: Masked, scale: Tensor, rest: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: by_parts(scale, A.normal(by_parts(scale, x))) + by_parts(rest, x)
+
+    weights = (scale, penalty * scale.square())
+    return by_parts(scale, _iterate(matrix, A, by_parts(scale, b), weights, tolerance, max_iterations))
+
+
+def _iterate(
+    matrix: Callable[..., Callable[[Tensor], Tensor]], A: Masked, b: Tensor, weights: tuple[Tensor, ...],
+    tolerance: float, max_iterations: int,
+) -> Tensor:  # fmt: skip
+    """Conjugate gradients on `matrix(A, *weights)`, in parts where these are systems of their own.
+
+    Parameters
+    ----------
+    weights
+        Each `(b, 1 or 2, y, 1 or x)`.
+    """
     whole = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
     enough = tolerance**2 * _power(b, whole)
     if not (isinstance(A.encoding, Sense) and A.mask.shape[-2] == 1):
-        return answer(A, b, lam, enough, whole)
+        return solve(matrix(A, *weights), b, max_iterations=max_iterations, enough=enough, axes=whole)
     enough = enough / b.shape[-2]
-    shape = (len(b), *A.encoding.maps.shape[1:])
-    everything = slice(None)
-    parts: Iterable[tuple[slice, slice, slice]] = [(everything, everything, everything)]
+    parts: Iterable[tuple[slice, slice, slice]] = [(slice(None), slice(None), slice(None))]
     if b.device.type == "cpu":
-        parts = pieces(shape, by_lines=True, size=2 * PIECE)
-    x = [answer(A.rows(i, y), b[i, :, y], lam[i], enough[i], (1, 3)) for i, _, y in parts]
+        parts = pieces((len(b), *A.encoding.maps.shape[1:]), by_lines=True, size=2 * PIECE)
+    x = [
+        solve(
+            matrix(A.rows(i, y), *(weight[i, :, y] for weight in weights)), b[i, :, y],
+            max_iterations=max_iterations, enough=enough[i], axes=(1, 3),
+        )
+        for i, _, y in parts
+    ]  # fmt: skip
     return torch.cat([rows.flatten(0, 2) for rows in x]).view_as(b)
 
 

@@ -187,7 +187,7 @@ class Cascade(nn.Module):
         start: Tensor,
         mask: Tensor,
         steps: Tensor,
-        explain: Callable[[Tensor, Tensor], Tensor],
+        complete: Callable[[Tensor, Tensor, Tensor], Tensor],
         noise_scale: Tensor,
         precision: torch.dtype = torch.float32,
     ) -> Tensor:
@@ -201,9 +201,9 @@ class Cascade(nn.Module):
             `(b, 1, y, x)` real: what was measured.
         steps
             `(b,)` c_noise in the units of MONAI's embedding.
-        explain
-            What the measurement adds to a prediction, given the variances `(b, 2, y, x)` of what that lacks in its
-            real and imaginary part; all in the scale of `start`.
+        complete
+            From a prediction, the variances `(b, 2, y, x)` of what its real and imaginary part lack, and the last image
+            to the image that the measurement makes of them; all in the scale of `start`.
         noise_scale
             `(b, 1, 1, 1)`: of corrections.
         precision
@@ -217,8 +217,9 @@ class Cascade(nn.Module):
                 out = self._padded(stage, planes, steps).float()
             prediction = prediction + torch.complex(out[:, :1], out[:, 1:2])
             correction = correction + torch.complex(out[:, 2:3], out[:, 3:4])
-            missed = explain(prediction, (LOG_VARIANCE * out[:, 4:6].tanh()).exp())
-            image = prediction + missed + noise_scale * correction
+            completed = complete(prediction, (LOG_VARIANCE * out[:, 4:6].tanh()).exp(), image)
+            missed = completed - prediction
+            image = completed + noise_scale * correction
         gain = (GAIN_START + GAIN_SLOPE * out[:, 6:]).sigmoid()
         return torch.complex(gain[:, :1] * image.real, gain[:, 1:] * image.imag)
 

@@ -1,18 +1,17 @@
 """h_θ: a network in the operator-valued EDM preconditioning.
 
-A network guesses the image, F, and how far it may be off: by a standard deviation σ_d s of the real and the imaginary
-part of every pixel, alike at neighbours. Were x Gaussian with this mean and covariance σ_d² C, C = K S² K with
-S = diag(s) and a short blur K, its posterior mean given Ãᴴỹ_σ = x_in would be
+A network guesses the image, F, and how far it may be off: by variances σ_d² v of the real and the imaginary part of
+every pixel. Were x Gaussian with these moments, its posterior mean given Ãᴴỹ_σ = x_in would be
 
-    F + C (N C + λI)⁻¹ (x_in - N F),      N = ÃᴴÃ,  λ = σ²/σ_d²,
+    (N + Λ)⁻¹ (x_in + Λ F),      N = ÃᴴÃ,  Λ = diag(λ/v),  λ = σ²/σ_d²,
 
 and that is the image, but for a correction G that takes off noise and is of its scale:
 
-    D_θ = F + C (N C + λI)⁻¹ (x_in - N F) + c_out/(1 + λ) G.
+    D_θ = (N + Λ)⁻¹ (x_in + Λ F) + c_out/(1 + λ) G.
 
-Whole images, and pixels, have K = I; with F = G and s = 1 the former is EDM (Karras et al. 2022). What was not observed
-is σ = ∞. F, s and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
-stage, the mask, and the answer for F = 0 and C = I.
+With F = G and v = 1 this is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as
+σ = ∞. F, v and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
+stage, the mask, and the answer for F = 0 and v = 1.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.prior.network import Cascade
-from ambient_mri.solvers import Resolvent, explained
+from ambient_mri.solvers import Resolvent, by_parts, weighted_resolvent
 
 LOWEST_SIGMA = 0.005
 """Lowest noise level of training, and what the network is told of scans with less noise than that."""
@@ -93,9 +92,10 @@ class AmbientPrior:
         lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
         start = Resolvent(given, lam)(x_in) / DATA_STD
 
-        def explain(predicted: Tensor, variance: Tensor) -> Tensor:
-            return explained(given, x_in / DATA_STD - given.normal(predicted), (variance / lam).sqrt())
+        def complete(predicted: Tensor, variance: Tensor, begin: Tensor) -> Tensor:
+            penalty = lam / variance
+            return weighted_resolvent(given, x_in / DATA_STD + by_parts(penalty, predicted), penalty, begin)
 
         noise_scale = output_scale(sigma) / DATA_STD / (1 + lam)
-        image: Tensor = self.network(start, mask, steps, explain, noise_scale, self.precision)
+        image: Tensor = self.network(start, mask, steps, complete, noise_scale, self.precision)
         return DATA_STD * image

@@ -20,8 +20,8 @@ from ambient_mri.prior.preconditioning import AmbientPrior, output_scale
 
 def test_a_grown_model_answers_as_the_one_that_it_grew_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where iterations end: with more stages there are more of them."""
-    monkeypatch.setattr(solvers, "EXPLAINED_ITERATIONS", 300)
-    monkeypatch.setattr(solvers, "EXPLAINED_TOLERANCE", 1e-6)
+    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 300)
+    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-6)
     bundle = load_bundle("brain_flair_64_refined")
     assert bundle.card.preset == "small", "of fewer stages"
     network = build_network(architecture("deep"))
@@ -52,21 +52,21 @@ def test_a_stage_sees_what_the_measurement_added_to_the_prediction_before_it() -
     network.stages[0].register_forward_hook(lambda _, given, made: entered.append(made))
     guesses: list[torch.Tensor] = []
 
-    def explain(guess: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    def complete(guess: torch.Tensor, variance: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         guesses.append(guess)
-        return 0.3 * guess.roll(3, -1) + torch.complex(variance[:, :1], variance[:, 1:])
+        return 0.3 * guess.roll(3, -1) + torch.complex(variance[:, :1], variance[:, 1:]) + 0.5 * last
 
     start = torch.randn(2, 1, 16, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     scale = torch.tensor([0.1, 0.2]).reshape(2, 1, 1, 1)
-    network(start, torch.zeros(2, 1, 16, 16), torch.zeros(2), explain, scale)
+    network(start, torch.zeros(2, 1, 16, 16), torch.zeros(2), complete, scale)
     made, planes = (torch.nn.functional.pixel_shuffle(folded, network.patch) for folded in entered)
     parts = [torch.complex(made[:, k : k + 1], made[:, k + 1 : k + 2]) for k in (0, 2)]
     variance = (LOG_VARIANCE * made[:, 4:6].tanh()).exp()
-    missed = explain(parts[0], variance)
+    completed = complete(parts[0], variance, start)
     torch.testing.assert_close(guesses[0], parts[0])
     assert float(variance.detach().std()) > 0.01, "of every pixel its own"
-    torch.testing.assert_close(torch.complex(planes[:, 5:6], planes[:, 6:7]), missed)
-    torch.testing.assert_close(torch.complex(planes[:, :1], planes[:, 1:2]), parts[0] + missed + scale * parts[1])
+    torch.testing.assert_close(torch.complex(planes[:, 5:6], planes[:, 6:7]), completed - parts[0])
+    torch.testing.assert_close(torch.complex(planes[:, :1], planes[:, 1:2]), completed + scale * parts[1])
     torch.testing.assert_close(torch.complex(planes[:, 2:3], planes[:, 3:4]), start)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -97,8 +96,7 @@ def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
         gain_of_imaginary = slice(7 * sizes.patch**2, 8 * sizes.patch**2)  # pixels are folded within each output
         network.stages[-1].out[-1].conv.bias[gain_of_imaginary] = -3.0  # type: ignore[index]
         silent = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-    spread = lam.rsqrt().expand(1, 2, *x_in.shape[-2:])
-    start = solvers.explained(A, x_in, spread)  # zeros come out of a network that has learned nothing
+    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing
     torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(silent.real, begun.real)
     assert float(begun.imag.abs().max()) > 0.01
@@ -139,52 +137,56 @@ def _parts(x: Tensor) -> Tensor:
     return torch.stack([x.real, x.imag]).flatten().double()
 
 
-def _matrix(linear: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> Tensor:
-    """Of a map of images that is linear over the reals, columns by real and then by imaginary parts."""
-    units = torch.eye(shape[0] * shape[1]).reshape(-1, 1, *shape)
-    return torch.stack([_parts(linear(part * unit[None])) for part in (1 + 0j, 1j) for unit in units], 1)
-
-
 @pytest.mark.parametrize("pattern", MASKS)
 def test_a_guess_becomes_the_posterior_mean_of_a_gaussian(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every part of every pixel of a spread of its own, alike at neighbours: F + C Aᵀ (A C Aᵀ + σ² I)⁻¹ (y - A F)."""
-    monkeypatch.setattr(solvers, "EXPLAINED_TOLERANCE", 1e-7)
-    monkeypatch.setattr(solvers, "EXPLAINED_ITERATIONS", 500)
-    rng, shape, sigma = stream(0, "test"), (8, 6), 0.1
-    A = Masked(Sense(_maps((1, 3, *shape), rng)), MASKS[pattern].draw(shape, rng)[None, None])
-    y, guess = A.forward(white((1, 1, *shape), rng)), white((1, 1, *shape), rng)
-    deviation = torch.rand(1, 2, *shape, generator=rng) * 2 + 0.01
-    answer = guess + solvers.explained(A, A.adjoint(y - A.forward(guess)), deviation / sigma)
-    measured, blurred = _matrix(A.forward, shape), _matrix(solvers.blur, shape)
-    covariance = blurred @ _parts(torch.complex(*deviation.chunk(2, 1))).diag()
-    covariance = covariance @ covariance.T
-    noise = sigma**2 * torch.eye(len(measured), dtype=torch.float64)
-    gain = covariance @ measured.T @ torch.linalg.inv(measured @ covariance @ measured.T + noise)
-    mean = _parts(guess) + gain @ (_parts(y) - measured @ _parts(guess))
-    torch.testing.assert_close(_parts(answer), mean, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(blurred, blurred.T)
-    inside = 3 * shape[1] + 3
-    assert float(blurred[inside].square().sum()) == pytest.approx(solvers.ENERGY)
-    assert float(blurred[inside].sum()) == pytest.approx(1), "the spread is that of what varies slowly"
+    """Real and imaginary part of each pixel of their own variance: F + C Aᵀ (A C Aᵀ + σ² I)⁻¹ (y - A F) by matrices."""
+    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-7)
+    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 500)
+    rng = stream(0, "test")
+    A = Masked(Sense(_maps((1, 3, 8, 6), rng)), MASKS[pattern].draw((8, 6), rng)[None, None])
+    y, sigma = A.forward(white((1, 1, 8, 6), rng)), 0.1
+    variance = torch.rand(1, 2, 8, 6, generator=rng) * 4
+    guess, begin = white((1, 1, 8, 6), rng), white((1, 1, 8, 6), rng)
+    penalty = sigma**2 / variance
+    answer = solvers.weighted_resolvent(A, A.adjoint(y) + solvers.by_parts(penalty, guess), penalty, begin)
+    units = torch.eye(48).reshape(48, 1, 8, 6)
+    columns = [A.forward(part * unit[None]).flatten() for part in (1, 1j) for unit in units]
+    matrix = torch.view_as_real(torch.stack(columns, 1)).transpose(1, 2).flatten(0, 1).double()
+    covariance, data = variance.flatten().diag().double(), torch.view_as_real(y.flatten()).flatten().double()
+    noise, before = sigma**2 * torch.eye(len(matrix), dtype=torch.float64), _parts(guess)
+    gain = covariance @ matrix.T @ torch.linalg.inv(matrix @ covariance @ matrix.T + noise)
+    torch.testing.assert_close(_parts(answer), before + gain @ (data - matrix @ before), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("pattern", MASKS)
-def test_what_is_explained_has_its_derivatives(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solvers, "EXPLAINED_TOLERANCE", 1e-11)
-    monkeypatch.setattr(solvers, "EXPLAINED_ITERATIONS", 200)
+def test_completion_has_its_derivatives(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-11)
+    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 100)
     rng = stream(0, "test")
-    A = Masked(Sense(_maps((1, 3, 3, 6), rng).to(torch.complex128)), MASKS[pattern].draw((3, 6), rng)[None, None])
-    left = A.normal(white((1, 1, 3, 6), rng).to(torch.complex128)).requires_grad_()
-    spread = (3 * torch.rand(1, 2, 3, 6, generator=rng).double() + 0.3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda left, spread: solvers.explained(A, left, spread), (left, spread))
+    A = Masked(Sense(_maps((1, 2, 4, 6), rng).to(torch.complex128)), MASKS[pattern].draw((4, 6), rng)[None, None])
+    b = A.normal(white((1, 1, 4, 6), rng).to(torch.complex128)).requires_grad_()
+    penalty = (torch.rand(1, 2, 4, 6, generator=rng).double() + 0.05).requires_grad_()
+    begin = white((1, 1, 4, 6), rng).to(torch.complex128)
+    assert torch.autograd.gradcheck(lambda b, penalty: solvers.weighted_resolvent(A, b, penalty, begin), (b, penalty))
 
 
-def test_pixels_are_explained_by_formula() -> None:
+def test_an_iteration_goes_on_from_where_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 3)
+    rng = stream(0, "test")
+    A = Masked(Sense(_maps((1, 3, 8, 6), rng)), MASKS["lines"].draw((8, 6), rng)[None, None])
+    b, penalty = white((1, 1, 8, 6), rng), torch.rand(1, 2, 8, 6, generator=rng) * 0.1 + 0.01
+    x = solvers.weighted_gradients(A, b, penalty, 1e-6, 500)
+    errors = [(solvers.weighted_resolvent(A, b, penalty, begin) - x).norm() for begin in (torch.zeros_like(x), x)]
+    assert float(errors[0]) > 0.05 * float(x.norm())
+    assert float(errors[1]) < 1e-4 * float(x.norm())
+
+
+def test_pixels_are_completed_by_formula() -> None:
     rng = stream(0, "test")
     A = Masked(Identity(), torch.rand(2, 1, 5, 6, generator=rng) < 0.5)
-    left, spread = A.normal(white((2, 1, 5, 6), rng)), torch.rand(2, 2, 5, 6, generator=rng) + 0.05
-    answer = solvers.explained(A, left, spread)
-    torch.testing.assert_close(A.normal(answer) + solvers.by_parts(1 / spread.square(), answer), left)
+    b, penalty = A.normal(white((2, 1, 5, 6), rng)), torch.rand(2, 2, 5, 6, generator=rng) + 0.05
+    answer = solvers.weighted_resolvent(A, b, penalty, torch.zeros_like(b))
+    torch.testing.assert_close(A.normal(answer) + solvers.by_parts(penalty, answer), b)
     assert not answer[~A.mask].any()
 
 
