@@ -1,4 +1,4 @@
-"""(N + λI)⁻¹ and (N + Λ)⁻¹ for N = AᴴA: with derivatives inside the prior, by conjugate gradients anywhere.
+"""(N + λI)⁻¹ and (N + Λ)⁻¹, N = AᴴA: with derivatives inside the prior, by iterations where only the answer counts.
 
 And minimal residuals, for systems with the derivative of a network in them.
 """
@@ -51,10 +51,6 @@ class Resolvent:
             return solved.squeeze(-1).unsqueeze(1)
         iterated: Tensor = _Iterated.apply(b, self.A, self.lam)  # type: ignore[no-untyped-call]
         return iterated
-
-    def project(self, x: Tensor) -> Tensor:
-        """P x = (AᴴA + λI)⁻¹ AᴴA x: the part of an image that was seen."""
-        return self(self.A.normal(x))
 
 
 class _Iterated(torch.autograd.Function):

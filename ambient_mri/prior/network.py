@@ -71,7 +71,7 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
 
     The new stages stand before the last one, which alone gives the gain. They are copies of the stage before them, but
     predict nothing: they add nothing to the prediction until training gives them something to add. Planes that stages
-    of an earlier version did not see, or did not make, have weight zero.
+    of an earlier version did not see, or did not make, are filled in: see `_widened`.
 
     Parameters
     ----------
@@ -113,9 +113,8 @@ def _widened(name: str, value: Tensor, sizes: Architecture) -> Tensor:
     if name.endswith("conv_in.conv.weight"):
         missing = INPUT_CHANNELS * pixels - value.shape[1]
         return nn.functional.pad(value, (0, 0, 0, 0, 0, max(missing, 0)))
-    if (
-        ".out.2.conv." in name and len(value) < OUTPUT_CHANNELS * pixels
-    ):  # of MONAI's out: norm, activation, convolution
+    last = ".out.2.conv." in name  # of MONAI's out: norm, activation, convolution
+    if last and len(value) < OUTPUT_CHANNELS * pixels:
         predicted, gains = value[: 2 * pixels], value[2 * pixels :]
         return torch.cat([predicted, predicted, torch.zeros_like(predicted), gains])
     return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines, RandomPoints
 from ambient_mri.prior.feed import compared
-from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
+from ambient_mri.prior.network import GAIN_START, PRESETS, Cascade, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import draw
@@ -122,7 +124,7 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
     exact = conjugate_gradients(A, b, lam, tolerance=1e-6)
     tolerance = 1e-4 if width else 0.02
     assert float((inverse(b) - exact).norm() / exact.norm()) < tolerance
-    assert float((inverse.project(c) - c + lam * inverse(c)).norm() / c.norm()) < 2 * tolerance
+    assert float((inverse(A.normal(c)) - c + lam * inverse(c)).norm() / c.norm()) < 2 * tolerance
     assert torch.allclose(torch.vdot(c.flatten(), inverse(b).flatten()),
                           torch.vdot(inverse(c).flatten(), b.flatten()), rtol=tolerance)  # fmt: skip
     leaf = b.clone().requires_grad_()
@@ -130,6 +132,7 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
     assert torch.allclose(gradient, inverse(c), rtol=1e-3, atol=1e-4)
 
 
+Completion = Callable[[Tensor, Tensor, Tensor], Tensor]
 MASKS = {"lines": RandomLines(2, 0.2), "points": RandomPoints(2, 0.2)}
 
 
@@ -156,6 +159,24 @@ def test_a_guess_becomes_the_posterior_mean_of_a_gaussian(pattern: str, monkeypa
     noise, before = sigma**2 * torch.eye(len(matrix), dtype=torch.float64), _parts(guess)
     gain = covariance @ matrix.T @ torch.linalg.inv(matrix @ covariance @ matrix.T + noise)
     torch.testing.assert_close(_parts(answer), before + gain @ (data - matrix @ before), atol=1e-4, rtol=1e-3)
+
+
+def test_a_prior_completes_with_the_variance_that_its_network_gives() -> None:
+    """Pixels: the mean of two Gaussians, what was measured with noise σ² and F with variance σ_d² v, part by part."""
+    rng, shape = stream(0, "test"), (2, 1, 5, 6)
+    A = Masked(Identity(), torch.rand(shape, generator=rng) < 0.5)
+    y, guess = A.forward(white(shape, rng)), white(shape, rng)
+    variance, sigma = torch.rand(2, 2, 5, 6, generator=rng) * 4 + 0.01, torch.tensor([0.1, 0.7])
+
+    class Guess(torch.nn.Module):
+        def forward(self, start: Tensor, mask: Tensor, steps: Tensor, complete: Completion, *_: object) -> Tensor:
+            return complete(guess, variance, start)
+
+    image = AmbientPrior(cast(Cascade, Guess())).denoise(y, sigma, A)
+    for k, part in enumerate((torch.real, torch.imag)):
+        measured, expected = A.mask / sigma.square().reshape(2, 1, 1, 1), 1 / (DATA_STD**2 * variance[:, k : k + 1])
+        mean = (measured * part(y) + expected * DATA_STD * part(guess)) / (measured + expected)
+        torch.testing.assert_close(part(image), mean)
 
 
 @pytest.mark.parametrize("pattern", MASKS)
