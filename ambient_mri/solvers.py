@@ -1,4 +1,4 @@
-"""(N + λI)⁻¹ and (N + Λ)⁻¹, N = AᴴA: with derivatives inside the prior, by iterations where only the answer counts.
+"""(AᴴA + λI)⁻¹: with derivatives inside the prior, by iterations where only the answer counts.
 
 And minimal residuals, for systems with the derivative of a network in them.
 """
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ambient_mri.fourier import fft1c, ifft1c
 from ambient_mri.operators import PIECE, Fourier, Identity, Masked, Sense, keep, pieces
@@ -19,8 +18,6 @@ DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
 TOLERANCE, MAX_ITERATIONS = 1e-2, 24
 """Of the iteration inside the prior, for λ ≥ .01: an error of about 1 %."""
-WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS = 3e-3, 12
-"""The same where Λ differs from pixel to pixel and the iteration goes on from an image: of what that leaves."""
 
 
 class Resolvent:
@@ -68,48 +65,6 @@ class _Iterated(torch.autograd.Function):
         return back, None, None
 
 
-def weighted_resolvent(A: Masked, b: Tensor, penalty: Tensor, begin: Tensor) -> Tensor:
-    """(AᴴA + Λ)⁻¹ b, differentiable in b and Λ: with b = Aᴴy + ΛF the x of least ‖Ax - y‖² + ‖x - F‖²_Λ.
-
-    Parameters
-    ----------
-    b
-        `(b, 1, y, x)` complex64.
-    penalty
-        Λ > 0, `(b, 2, y, x)`: of the real and of the imaginary part of every pixel.
-    begin
-        Where the iteration begins; what it does not reach is as it was here.
-    """
-    if isinstance(A.encoding, Identity):
-        return by_parts(1 / (A.mask + penalty), b)
-    answer: Tensor = _Weighted.apply(b, penalty, begin, A)  # type: ignore[no-untyped-call]
-    return answer
-
-
-class _Weighted(torch.autograd.Function):
-    """x = (N + Λ)⁻¹ b has dx = (N + Λ)⁻¹ (db - dΛ x): the backward pass is one solve more."""
-
-    @staticmethod
-    def forward(ctx: Any, b: Tensor, penalty: Tensor, begin: Tensor, A: Masked) -> Tensor:
-        left = b - A.normal(begin) - by_parts(penalty, begin)
-        answer = begin + weighted_gradients(A, left, penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
-        ctx.A = A
-        ctx.save_for_backward(answer, penalty)
-        return answer
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        answer, penalty = ctx.saved_tensors
-        back = weighted_gradients(ctx.A, grads[0], penalty, WEIGHTED_TOLERANCE, WEIGHTED_ITERATIONS)
-        return back, -torch.cat([back.real * answer.real, back.imag * answer.imag], 1), None, None
-
-
-def by_parts(weight: Tensor, x: Tensor) -> Tensor:
-    """Real and imaginary part of x `(b, 1, y, x)`, each times its own weight, `(b, 2, y, x)`."""
-    return torch.complex(weight[:, :1] * x.real, weight[:, 1:] * x.imag)
-
-
 def _row_matrices(A: Masked) -> Tensor | None:
     """AᴴA of each image row `(b, y, x, x)`; None where rows mix or are too long."""
     mask, encoding = A.mask, A.encoding
@@ -145,28 +100,10 @@ def conjugate_gradients(
     def matrix(A: Masked, lam: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: A.normal(x) + lam * x
 
-    return _iterate(matrix, A, b, (lam.expand(len(b), 1, b.shape[-2], 1),), tolerance, max_iterations)
+    return iterate(matrix, A, b, (lam.expand(len(b), 1, b.shape[-2], 1),), tolerance, max_iterations)
 
 
-def weighted_gradients(A: Masked, b: Tensor, penalty: Tensor, tolerance: float, max_iterations: int) -> Tensor:
-    """(AᴴA + Λ)⁻¹ b as `conjugate_gradients`, with the diagonal of the matrix made equal first (Jacobi).
-
-    Parameters
-    ----------
-    penalty
-        Λ > 0, `(b, 2, y, x)`, of the real and of the imaginary part of every pixel.
-    """
-    measured = A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # the diagonal of AᴴA, or about that
-    scale = (measured + penalty).rsqrt()
-
-    def matrix(A: Masked, scale: Tensor, rest: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda x: by_parts(scale, A.normal(by_parts(scale, x))) + by_parts(rest, x)
-
-    weights = (scale, penalty * scale.square())
-    return by_parts(scale, _iterate(matrix, A, by_parts(scale, b), weights, tolerance, max_iterations))
-
-
-def _iterate(
+def iterate(
     matrix: Callable[..., Callable[[Tensor], Tensor]], A: Masked, b: Tensor, weights: tuple[Tensor, ...],
     tolerance: float, max_iterations: int,
 ) -> Tensor:  # fmt: skip

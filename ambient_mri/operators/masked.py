@@ -57,6 +57,22 @@ class Masked:
         """Ã = D A for D = diag(`kept`): measures only what both measured."""
         return Masked(self.encoding, self.mask & kept)
 
+    def by_kind(self) -> list[tuple[slice | Tensor, Masked]]:
+        """Images of which coils measured whole lines, and the others: where they are in the batch, and their operator.
+
+        What a batch of both is expanded to would hide that the rows of the former do not mix.
+        """
+        whole = (self.mask == self.mask[..., :1, :]).flatten(1).all(1)
+        if not isinstance(self.encoding, Sense) or self.mask.shape[-2] == 1 or not whole.any():
+            return [(slice(None), self)]
+        maps, lines = self.encoding.maps, self.mask[..., :1, :]
+        if whole.all():
+            return [(slice(None), Masked(self.encoding, lines))]
+        return [
+            (places, Masked(Sense(maps[places] if len(maps) > 1 else maps), mask[places]))
+            for mask, places in ((lines, whole.nonzero()[:, 0]), (self.mask, (~whole).nonzero()[:, 0]))
+        ]
+
     def rows(self, images: slice, rows: slice) -> Masked:
         """What `normal` is to some rows y of some images, which it does not mix where coils measure whole lines."""
         assert isinstance(self.encoding, Sense)

@@ -4,7 +4,8 @@ Between two stages the measurement completes the image (Aggarwal et al. 2019, Mo
 scan measured is put back, so that the next stage removes what aliasing is left. At the same cost three small stages
 are better than one larger network. A stage sees the image, the first one, and what the measurement added to the
 prediction before it: how the scan answers a guess says what its coils and its mask tell apart, and where. And it says
-how far its prediction may be off at every pixel, so that what is missing is looked for in tissue and not in air.
+how far its prediction may be off at every pixel, and where neighbours are off alike, so that what is missing is looked
+for in tissue and not in air, and is as smooth as errors are there.
 """
 
 from __future__ import annotations
@@ -44,11 +45,18 @@ PRESETS = {
     "deep": Architecture((32, 64, 64), 1, patch=2, stages=5),
     "base": Architecture((64, 128, 128), 1, patch=2, stages=4),
 }
-INPUT_CHANNELS = 7  # real and imaginary part of the current image and of the first one, mask, both of what F missed
-OUTPUT_CHANNELS = 6  # of real and imaginary part: prediction, correction, log variance of what the prediction lacks
-GAINS = 2  # after these, of the last stage only
+INPUT_CHANNELS = 7
+"""Real and imaginary part of the current image and of the first one, the mask, both parts of what F missed."""
+OUTPUT_CHANNELS = 10
+"""Of real and imaginary part: prediction, correction, log variance of what the prediction lacks, and log likeness of
+that at the next pixel along x and along y."""
+GAINS = 2
+"""After these, of the last stage only."""
 LOG_VARIANCE = 6.0
 """Log variances are 6·tanh(output): all begin at that of the data, σ_d², and stay within a factor e⁶ of it."""
+LIKENESS_START, LIKENESS = -5.0, 8.0
+"""Log likenesses are -5 + 8·tanh(output), in units of the precision of the pixels: at first next to nothing, and e³ at
+most, where a dozen neighbours are off alike."""
 GAIN_START, GAIN_SLOPE = 4.0, 8.0
 """The gain is sigmoid(4 + 8·output): nearly 1 at the first step, and flat where it is 1, so that tissue stays exact."""
 
@@ -108,16 +116,20 @@ def grown(weights: dict[str, Tensor], preset: str, wanted: str) -> dict[str, Ten
 
 def _widened(name: str, value: Tensor, sizes: Architecture) -> Tensor:
     """First layers with zeros for planes that their stage did not see; last layers that made one prediction and no
-    variance with this prediction as the correction, and the variance of the data; never cut off."""
+    variance with this prediction as the correction, and the variance of the data; without likeness, with next to none.
+    Never cut off."""
     pixels = sizes.patch**2
     if name.endswith("conv_in.conv.weight"):
         missing = INPUT_CHANNELS * pixels - value.shape[1]
         return nn.functional.pad(value, (0, 0, 0, 0, 0, max(missing, 0)))
-    last = ".out.2.conv." in name  # of MONAI's out: norm, activation, convolution
-    if last and len(value) < OUTPUT_CHANNELS * pixels:
-        predicted, gains = value[: 2 * pixels], value[2 * pixels :]
-        return torch.cat([predicted, predicted, torch.zeros_like(predicted), gains])
-    return value
+    if ".out.2.conv." not in name:  # of MONAI's out: norm, activation, convolution
+        return value
+    gains = GAINS * pixels if name.startswith(f"stages.{sizes.stages - 1}.") else 0
+    made, gain = value.split([len(value) - gains, gains])
+    if len(made) == 2 * pixels:
+        made = torch.cat([made, made])
+    missing = OUTPUT_CHANNELS * pixels - len(made)
+    return torch.cat([made, made.new_zeros((max(missing, 0), *made.shape[1:])), gain])
 
 
 def _silent(last: Tensor, sizes: Architecture) -> Tensor:
@@ -161,7 +173,8 @@ class Cascade(nn.Module):
     """Stages on pixels folded into channels; each adds to the prediction, and to the correction, of those before it.
 
     What a prediction lacks has a variance at every pixel, so that the measurement is explained where it may lack most,
-    in tissue and at edges, and not in air. The correction takes off noise, of which the explanation leaves some.
+    in tissue and at edges, and not in air; and a likeness to what it lacks at the next pixel, so that the explanation
+    is smooth where errors are. The correction takes off noise, of which the explanation leaves some.
 
     Real and imaginary part of the last image are multiplied by a gain in (0, 1) at every pixel: air, and the imaginary
     part where the maps carry the phase, go to zero at once, where a prediction would have to repeat their noise.
@@ -186,7 +199,7 @@ class Cascade(nn.Module):
         start: Tensor,
         mask: Tensor,
         steps: Tensor,
-        complete: Callable[[Tensor, Tensor, Tensor], Tensor],
+        complete: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
         noise_scale: Tensor,
         precision: torch.dtype = torch.float32,
     ) -> Tensor:
@@ -201,8 +214,9 @@ class Cascade(nn.Module):
         steps
             `(b,)` c_noise in the units of MONAI's embedding.
         complete
-            From a prediction, the variances `(b, 2, y, x)` of what its real and imaginary part lack, and the last image
-            to the image that the measurement makes of them; all in the scale of `start`.
+            From a prediction, the variances `(b, 2, y, x)` of what its real and imaginary part lack, how much alike
+            that is at the next pixel along x and along y, `(b, 4, y, x)`, and the last image to the image that the
+            measurement makes of them; all in the scale of `start`.
         noise_scale
             `(b, 1, 1, 1)`: of corrections.
         precision
@@ -216,10 +230,12 @@ class Cascade(nn.Module):
                 out = self._padded(stage, planes, steps).float()
             prediction = prediction + torch.complex(out[:, :1], out[:, 1:2])
             correction = correction + torch.complex(out[:, 2:3], out[:, 3:4])
-            completed = complete(prediction, (LOG_VARIANCE * out[:, 4:6].tanh()).exp(), image)
+            variance = (LOG_VARIANCE * out[:, 4:6].tanh()).exp()
+            likeness = (LIKENESS_START + LIKENESS * out[:, 6:10].tanh()).exp()
+            completed = complete(prediction, variance, likeness, image)
             missed = completed - prediction
             image = completed + noise_scale * correction
-        gain = (GAIN_START + GAIN_SLOPE * out[:, 6:]).sigmoid()
+        gain = (GAIN_START + GAIN_SLOPE * out[:, 10:]).sigmoid()
         return torch.complex(gain[:, :1] * image.real, gain[:, 1:] * image.imag)
 
     def _padded(self, stage: nn.Module, planes: Tensor, steps: Tensor) -> Tensor:

@@ -1,17 +1,18 @@
 """h_θ: a network in the operator-valued EDM preconditioning.
 
-A network guesses the image, F, and how far it may be off: by variances σ_d² v of the real and the imaginary part of
-every pixel. Were x Gaussian with these moments, its posterior mean given Ãᴴỹ_σ = x_in would be
+A network guesses the image, F, and what is known of its error: that it is about Gaussian, of variance σ_d² v at the
+real and the imaginary part of every pixel, and how much alike it is at neighbours. These give its precision P in units
+of the noise (`completion.Precision`), and the posterior mean given Ãᴴỹ_σ = x_in is
 
-    (N + Λ)⁻¹ (x_in + Λ F),      N = ÃᴴÃ,  Λ = diag(λ/v),  λ = σ²/σ_d²,
+    (N + P)⁻¹ (x_in + P F),      N = ÃᴴÃ;      P = λ/v where no likeness is known, λ = σ²/σ_d²,
 
 and that is the image, but for a correction G that takes off noise and is of its scale:
 
-    D_θ = (N + Λ)⁻¹ (x_in + Λ F) + c_out/(1 + λ) G.
+    D_θ = (N + P)⁻¹ (x_in + P F) + c_out/(1 + λ) G.
 
-With F = G and v = 1 this is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as
-σ = ∞. F, v and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
-stage, the mask, and the answer for F = 0 and v = 1.
+With F = G and P = λ this is EDM (Karras et al. 2022) where N is the identity, and treats what was not observed as
+σ = ∞. F, P and G come in stages: each sees the D_θ of the stage before, what the measurement added to the F of that
+stage, the mask, and the answer for F = 0 and P = λ.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Masked, SigpyEncoding
+from ambient_mri.prior.completion import Precision, completed
 from ambient_mri.prior.network import Cascade
-from ambient_mri.solvers import Resolvent, by_parts, weighted_resolvent
+from ambient_mri.solvers import Resolvent
 
 LOWEST_SIGMA = 0.005
 """Lowest noise level of training, and what the network is told of scans with less noise than that."""
@@ -90,12 +92,23 @@ class AmbientPrior:
         steps, mask = time_step(sigma), mask_channel(given, x_in)
         sigma = sigma[:, None, None, None]
         lam = (sigma / DATA_STD).square().clamp_min(LAMBDA_FLOOR)
-        start = Resolvent(given, lam)(x_in) / DATA_STD
+        kinds, seen = given.by_kind(), x_in / DATA_STD
 
-        def complete(predicted: Tensor, variance: Tensor, begin: Tensor) -> Tensor:
-            penalty = lam / variance
-            return weighted_resolvent(given, x_in / DATA_STD + by_parts(penalty, predicted), penalty, begin)
+        def complete(predicted: Tensor, variance: Tensor, likeness: Tensor, begin: Tensor) -> Tensor:
+            return _joined(kinds, [
+                completed(A, seen[i], predicted[i], Precision.of(A, lam[i], variance[i], likeness[i]), begin[i])
+                for i, A in kinds
+            ])  # fmt: skip
+
+        start = _joined(kinds, [Resolvent(A, lam[i])(seen[i]) for i, A in kinds])
 
         noise_scale = output_scale(sigma) / DATA_STD / (1 + lam)
         image: Tensor = self.network(start, mask, steps, complete, noise_scale, self.precision)
         return DATA_STD * image
+
+
+def _joined(kinds: list[tuple[slice | Tensor, Masked]], images: list[Tensor]) -> Tensor:
+    """Images of `Masked.by_kind` in the order of the batch."""
+    if len(images) == 1:
+        return images[0]
+    return torch.cat(images)[torch.cat([places for places, _ in kinds]).argsort()]  # type: ignore[misc]

@@ -7,21 +7,30 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ambient_mri import solvers
 from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import DATA_STD
 from ambient_mri.operators import Identity, Masked
+from ambient_mri.prior import completion
 from ambient_mri.prior.bundle import initialise, load_bundle
-from ambient_mri.prior.network import LOG_VARIANCE, Architecture, Cascade, architecture, build_network, grown
+from ambient_mri.prior.network import (
+    LIKENESS,
+    LIKENESS_START,
+    LOG_VARIANCE,
+    Architecture,
+    Cascade,
+    architecture,
+    build_network,
+    grown,
+)
 from ambient_mri.prior.preconditioning import AmbientPrior, output_scale
 
 
 def test_a_grown_model_answers_as_the_one_that_it_grew_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where iterations end: with more stages there are more of them."""
-    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 300)
-    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-6)
+    monkeypatch.setattr(completion, "ITERATIONS", 300)
+    monkeypatch.setattr(completion, "TOLERANCE", 1e-6)
     bundle = load_bundle("brain_flair_64_refined")
     assert bundle.card.preset == "small", "of fewer stages"
     network = build_network(architecture("deep"))
@@ -52,9 +61,12 @@ def test_a_stage_sees_what_the_measurement_added_to_the_prediction_before_it() -
     network.stages[0].register_forward_hook(lambda _, given, made: entered.append(made))
     guesses: list[torch.Tensor] = []
 
-    def complete(guess: torch.Tensor, variance: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    def complete(
+        guess: torch.Tensor, variance: torch.Tensor, likeness: torch.Tensor, last: torch.Tensor
+    ) -> torch.Tensor:
         guesses.append(guess)
-        return 0.3 * guess.roll(3, -1) + torch.complex(variance[:, :1], variance[:, 1:]) + 0.5 * last
+        known = variance + 0.7 * likeness[:, :2] + 0.4 * likeness[:, 2:]
+        return 0.3 * guess.roll(3, -1) + torch.complex(known[:, :1], known[:, 1:]) + 0.5 * last
 
     start = torch.randn(2, 1, 16, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     scale = torch.tensor([0.1, 0.2]).reshape(2, 1, 1, 1)
@@ -62,9 +74,12 @@ def test_a_stage_sees_what_the_measurement_added_to_the_prediction_before_it() -
     made, planes = (torch.nn.functional.pixel_shuffle(folded, network.patch) for folded in entered)
     parts = [torch.complex(made[:, k : k + 1], made[:, k + 1 : k + 2]) for k in (0, 2)]
     variance = (LOG_VARIANCE * made[:, 4:6].tanh()).exp()
-    completed = complete(parts[0], variance, start)
+    likeness = (LIKENESS_START + LIKENESS * made[:, 6:10].tanh()).exp()
+    completed = complete(parts[0], variance, likeness, start)
     torch.testing.assert_close(guesses[0], parts[0])
-    assert float(variance.detach().std()) > 0.01, "of every pixel its own"
+    assert min(float(of.detach().std() / of.detach().mean()) for of in (variance, likeness)) > 0.1, (
+        "of every pixel its own"
+    )
     torch.testing.assert_close(torch.complex(planes[:, 5:6], planes[:, 6:7]), completed - parts[0])
     torch.testing.assert_close(torch.complex(planes[:, :1], planes[:, 1:2]), completed + scale * parts[1])
     torch.testing.assert_close(torch.complex(planes[:, 2:3], planes[:, 3:4]), start)
@@ -80,7 +95,7 @@ def test_weights_of_before_answer_as_before() -> None:
         if ".conv_in.conv.weight" in name:
             value = value[:, : 5 * pixels]
         if ".out.2.conv." in name:
-            gains = value[6 * pixels :]
+            gains = value[10 * pixels :]
             value = torch.cat([value[: 2 * pixels], gains])
         old[name] = value
     wide = grown(old, "tiny", "tiny")
@@ -101,6 +116,22 @@ def test_weights_of_before_answer_as_before() -> None:
     assert not wide["stages.1.conv_in.conv.weight"][:, 5 * pixels :].any()
     more = {"stages.1.conv_in.conv.weight": torch.zeros(32, 40, 3, 3)}
     assert grown(more, "tiny", "tiny")["stages.1.conv_in.conv.weight"].shape[1] == 40, "for load_state_dict to refuse"
+
+
+def test_weights_that_knew_no_likeness_keep_all_else() -> None:
+    sizes = architecture("tiny")
+    now, pixels = _random(sizes).state_dict(), sizes.patch**2
+    old = dict(now)
+    for stage in range(sizes.stages):
+        for name in (f"stages.{stage}.out.2.conv.{kind}" for kind in ("weight", "bias")):
+            old[name] = torch.cat([now[name][: 6 * pixels], now[name][10 * pixels :]])
+    wide = grown(old, "tiny", "tiny")
+    for name, value in now.items():
+        expected = value.clone()
+        if ".out.2.conv." in name:
+            expected[6 * pixels : 10 * pixels] = 0
+        assert torch.equal(wide[name], expected), name
+    assert all(torch.equal(now[name], value) for name, value in grown(now, "tiny", "tiny").items()), "nor twice"
 
 
 def test_new_stages_are_copies_that_predict_nothing() -> None:

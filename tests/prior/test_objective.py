@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import pytest
 import torch
@@ -18,9 +16,9 @@ from ambient_mri.data.simulation import Acquisition, simulate_scan
 from ambient_mri.data.spec import load_spec
 from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
-from ambient_mri.patterns import RandomLines, RandomPoints
+from ambient_mri.patterns import RandomLines
 from ambient_mri.prior.feed import compared
-from ambient_mri.prior.network import GAIN_START, PRESETS, Cascade, build_network
+from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import draw
@@ -95,11 +93,11 @@ def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
     lam = (scan.noise_std / DATA_STD).square().clamp_min(LAMBDA_FLOOR).reshape(1, 1, 1, 1)
     with torch.no_grad():
         begun = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-        gain_of_imaginary = slice(7 * sizes.patch**2, 8 * sizes.patch**2)  # pixels are folded within each output
+        gain_of_imaginary = slice(11 * sizes.patch**2, 12 * sizes.patch**2)  # pixels are folded within each output
         network.stages[-1].out[-1].conv.bias[gain_of_imaginary] = -3.0  # type: ignore[index]
         silent = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing
-    torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=1e-5, rtol=1e-4)
+    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing, and little likeness
+    torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=3e-3, rtol=1e-4)
     torch.testing.assert_close(silent.real, begun.real)
     assert float(begun.imag.abs().max()) > 0.01
     assert float(silent.imag.abs().max()) < 1e-6
@@ -130,85 +128,6 @@ def test_resolvent_solves_is_symmetric_and_differentiates_to_itself(
     leaf = b.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(inverse(leaf), leaf, grad_outputs=c)
     assert torch.allclose(gradient, inverse(c), rtol=1e-3, atol=1e-4)
-
-
-Completion = Callable[[Tensor, Tensor, Tensor], Tensor]
-MASKS = {"lines": RandomLines(2, 0.2), "points": RandomPoints(2, 0.2)}
-
-
-def _parts(x: Tensor) -> Tensor:
-    return torch.stack([x.real, x.imag]).flatten().double()
-
-
-@pytest.mark.parametrize("pattern", MASKS)
-def test_a_guess_becomes_the_posterior_mean_of_a_gaussian(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real and imaginary part of each pixel of their own variance: F + C Aᵀ (A C Aᵀ + σ² I)⁻¹ (y - A F) by matrices."""
-    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-7)
-    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 500)
-    rng = stream(0, "test")
-    A = Masked(Sense(_maps((1, 3, 8, 6), rng)), MASKS[pattern].draw((8, 6), rng)[None, None])
-    y, sigma = A.forward(white((1, 1, 8, 6), rng)), 0.1
-    variance = torch.rand(1, 2, 8, 6, generator=rng) * 4
-    guess, begin = white((1, 1, 8, 6), rng), white((1, 1, 8, 6), rng)
-    penalty = sigma**2 / variance
-    answer = solvers.weighted_resolvent(A, A.adjoint(y) + solvers.by_parts(penalty, guess), penalty, begin)
-    units = torch.eye(48).reshape(48, 1, 8, 6)
-    columns = [A.forward(part * unit[None]).flatten() for part in (1, 1j) for unit in units]
-    matrix = torch.view_as_real(torch.stack(columns, 1)).transpose(1, 2).flatten(0, 1).double()
-    covariance, data = variance.flatten().diag().double(), torch.view_as_real(y.flatten()).flatten().double()
-    noise, before = sigma**2 * torch.eye(len(matrix), dtype=torch.float64), _parts(guess)
-    gain = covariance @ matrix.T @ torch.linalg.inv(matrix @ covariance @ matrix.T + noise)
-    torch.testing.assert_close(_parts(answer), before + gain @ (data - matrix @ before), atol=1e-4, rtol=1e-3)
-
-
-def test_a_prior_completes_with_the_variance_that_its_network_gives() -> None:
-    """Pixels: the mean of two Gaussians, what was measured with noise σ² and F with variance σ_d² v, part by part."""
-    rng, shape = stream(0, "test"), (2, 1, 5, 6)
-    A = Masked(Identity(), torch.rand(shape, generator=rng) < 0.5)
-    y, guess = A.forward(white(shape, rng)), white(shape, rng)
-    variance, sigma = torch.rand(2, 2, 5, 6, generator=rng) * 4 + 0.01, torch.tensor([0.1, 0.7])
-
-    class Guess(torch.nn.Module):
-        def forward(self, start: Tensor, mask: Tensor, steps: Tensor, complete: Completion, *_: object) -> Tensor:
-            return complete(guess, variance, start)
-
-    image = AmbientPrior(cast(Cascade, Guess())).denoise(y, sigma, A)
-    for k, part in enumerate((torch.real, torch.imag)):
-        measured, expected = A.mask / sigma.square().reshape(2, 1, 1, 1), 1 / (DATA_STD**2 * variance[:, k : k + 1])
-        mean = (measured * part(y) + expected * DATA_STD * part(guess)) / (measured + expected)
-        torch.testing.assert_close(part(image), mean)
-
-
-@pytest.mark.parametrize("pattern", MASKS)
-def test_completion_has_its_derivatives(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solvers, "WEIGHTED_TOLERANCE", 1e-11)
-    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 100)
-    rng = stream(0, "test")
-    A = Masked(Sense(_maps((1, 2, 4, 6), rng).to(torch.complex128)), MASKS[pattern].draw((4, 6), rng)[None, None])
-    b = A.normal(white((1, 1, 4, 6), rng).to(torch.complex128)).requires_grad_()
-    penalty = (torch.rand(1, 2, 4, 6, generator=rng).double() + 0.05).requires_grad_()
-    begin = white((1, 1, 4, 6), rng).to(torch.complex128)
-    assert torch.autograd.gradcheck(lambda b, penalty: solvers.weighted_resolvent(A, b, penalty, begin), (b, penalty))
-
-
-def test_an_iteration_goes_on_from_where_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solvers, "WEIGHTED_ITERATIONS", 3)
-    rng = stream(0, "test")
-    A = Masked(Sense(_maps((1, 3, 8, 6), rng)), MASKS["lines"].draw((8, 6), rng)[None, None])
-    b, penalty = white((1, 1, 8, 6), rng), torch.rand(1, 2, 8, 6, generator=rng) * 0.1 + 0.01
-    x = solvers.weighted_gradients(A, b, penalty, 1e-6, 500)
-    errors = [(solvers.weighted_resolvent(A, b, penalty, begin) - x).norm() for begin in (torch.zeros_like(x), x)]
-    assert float(errors[0]) > 0.05 * float(x.norm())
-    assert float(errors[1]) < 1e-4 * float(x.norm())
-
-
-def test_pixels_are_completed_by_formula() -> None:
-    rng = stream(0, "test")
-    A = Masked(Identity(), torch.rand(2, 1, 5, 6, generator=rng) < 0.5)
-    b, penalty = A.normal(white((2, 1, 5, 6), rng)), torch.rand(2, 2, 5, 6, generator=rng) + 0.05
-    answer = solvers.weighted_resolvent(A, b, penalty, torch.zeros_like(b))
-    torch.testing.assert_close(A.normal(answer) + solvers.by_parts(penalty, answer), b)
-    assert not answer[~A.mask].any()
 
 
 @pytest.mark.parametrize("noise_std", [0.02, 0.004, 0.0])
