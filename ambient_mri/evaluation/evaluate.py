@@ -85,8 +85,9 @@ def evaluate(
         held = list(batches(open_evaluation(spec, "validation", pattern=pattern, limit=tuning_slices), device))
         tuned: dict[str, Tuned] = {}
         for name, contender in compared.items():
-            tuned[name] = contender.tuned(held)
-            progress(f"R = {rate:g} {name}: {tuned[name].psnr:.2f} dB on validation, strength {tuned[name].strength}")
+            best = tuned[name] = contender.tuned(held)
+            strength = "" if best.strength is None else f", strength {best.strength:.4g}"
+            progress(f"R = {rate:g} {name}: {best.psnr:.2f} dB on validation{strength}")
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
         scores, seconds, pictured = _reconstruct(compared, tuned, scans, rate, device)
         for name, contender in compared.items():

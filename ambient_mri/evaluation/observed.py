@@ -120,7 +120,7 @@ def evaluate_observed(
             found = scores.intervals(rng)
             rows.append(Row(name, rate, **found, nfe=method.evaluations, seconds_per_slice=seconds, strength=strength,
                             tuning=curve))  # fmt: skip
-            tuned = "" if strength is None else f", strength {strength:.3g}"
+            tuned = "" if strength is None else f", strength {strength:.4g}"
             progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice{tuned}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
