@@ -18,6 +18,7 @@ from ambient_mri.evaluation.contenders import Contender, Tuned, contenders, mode
 from ambient_mri.evaluation.metrics import patient_bootstrap
 from ambient_mri.evaluation.results import Evaluation, Example, Gain, Row
 from ambient_mri.evaluation.scoring import FIGURES, Scores, batches
+from ambient_mri.evaluation.tuning import in_words
 from ambient_mri.patterns import FullySampled, Pattern, Pixels
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction import methods as named
@@ -86,8 +87,7 @@ def evaluate(
         tuned: dict[str, Tuned] = {}
         for name, contender in compared.items():
             best = tuned[name] = contender.tuned(held)
-            strength = "" if best.strength is None else f", strength {best.strength:.4g}"
-            progress(f"R = {rate:g} {name}: {best.psnr:.2f} dB on validation{strength}")
+            progress(f"R = {rate:g} {name}: {best.psnr:.2f} dB on validation{in_words(best.strength)}")
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
         scores, seconds, pictured = _reconstruct(compared, tuned, scans, rate, device)
         for name, contender in compared.items():

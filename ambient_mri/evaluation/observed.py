@@ -13,7 +13,7 @@ from torch import Tensor
 from ambient_mri.data.spec import DataSpec
 from ambient_mri.evaluation.results import Evaluation, Row
 from ambient_mri.evaluation.scoring import FIGURES, Scores
-from ambient_mri.evaluation.tuning import tune
+from ambient_mri.evaluation.tuning import in_words, tune
 from ambient_mri.operators import Sense
 from ambient_mri.prior.bundle import Bundle, weights_sha256
 from ambient_mri.prior.preconditioning import Prior
@@ -120,8 +120,8 @@ def evaluate_observed(
             found = scores.intervals(rng)
             rows.append(Row(name, rate, **found, nfe=method.evaluations, seconds_per_slice=seconds, strength=strength,
                             tuning=curve))  # fmt: skip
-            tuned = "" if strength is None else f", strength {strength:.4g}"
-            progress(f"R = {rate:g}, {name}: {found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice{tuned}")
+            figures = f"{found['psnr'].mean:.2f} dB, {seconds:.2f} s a slice{in_words(strength)}"
+            progress(f"R = {rate:g}, {name}: {figures}")
     return Evaluation(
         data=spec.name, data_sha256=spec.sha256, bundle=str(bundle_path), bundle_sha256=weights_sha256(bundle_path),
         simulated=True, domain="kspace", noise_std=spec.acquisition.noise_std, split="test",

@@ -8,6 +8,11 @@ STEPS_PER_DECADE = 8
 LOWEST, HIGHEST = 1e-8, 1e3
 
 
+def in_words(strength: float | None) -> str:
+    """After a figure in a line of progress; nothing of a method that has none."""
+    return "" if strength is None else f", strength {strength:.4g}"
+
+
 def tune(score: Callable[[float], float], start: float) -> tuple[float, list[tuple[float, float]]]:
     """The strength of highest `score`, and every (strength, score) tried, in order of strength.
 

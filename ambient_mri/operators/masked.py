@@ -62,8 +62,10 @@ class Masked:
 
         What a batch of both is expanded to would hide that the rows of the former do not mix.
         """
+        if not isinstance(self.encoding, Sense) or self.mask.shape[-2] == 1:
+            return [(slice(None), self)]
         whole = (self.mask == self.mask[..., :1, :]).flatten(1).all(1)
-        if not isinstance(self.encoding, Sense) or self.mask.shape[-2] == 1 or not whole.any():
+        if not whole.any():
             return [(slice(None), self)]
         maps, lines = self.encoding.maps, self.mask[..., :1, :]
         if whole.all():

@@ -115,9 +115,10 @@ class _Completed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        answer, pixels, pairs = ctx.saved_tensors
-        back = gradients(ctx.A, grads[0], Precision(pixels, pairs), TOLERANCE, ITERATIONS)
-        by_pixels, by_pairs = Precision(pixels, pairs).derivative(back, answer)
+        answer, *saved = ctx.saved_tensors
+        precision = Precision(*saved)
+        back = gradients(ctx.A, grads[0], precision, TOLERANCE, ITERATIONS)
+        by_pixels, by_pairs = precision.derivative(back, answer)
         return back, -by_pixels, -by_pairs, None, None
 
 

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from ambient_mri.evaluation.results import Evaluation, Example, Row
+from ambient_mri.evaluation.tuning import HIGHEST
 from ambient_mri.pictures import grey
 from ambient_mri.report.figures import Series, heat, interval_chart, png_uri
 from ambient_mri.report.page import document
@@ -136,6 +137,6 @@ def _reading(evaluation: Evaluation) -> list[str]:
         "five patients it is too narrow, and of one there is none.</dd>",
         "<dt>Tuned strength</dt><dd>The regularisation strength of the method (for one-step, the weight of the data-"
         f"consistency solve), chosen for each R on {evaluation.tuning_slices} slices of the validation split, never on "
-        "those shown here. 1000, a limit of the grid: the network's image is best as it is.</dd>",
+        f"those shown here. {HIGHEST:g}, a limit of the grid: the network's image is best as it is.</dd>",
         f"<dt>To reproduce</dt><dd><code>{escape(evaluation.command)}</code></dd>\n</dl>",
     ]

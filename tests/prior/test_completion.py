@@ -31,7 +31,7 @@ def _scan(pattern: str, rng: torch.Generator, shape: tuple[int, int] = (8, 6), c
 
 
 def _precision(A: Masked, rng: torch.Generator, lam: float = 0.01) -> Precision:
-    variance = torch.rand(1, 2, 8, 6, generator=rng) * 4 + 0.1
+    variance = torch.rand(1, 2, 8, 6, generator=rng) * 4
     return Precision.of(A, torch.full((1, 1, 1, 1), lam), variance, torch.rand(1, 4, 8, 6, generator=rng) * 3)
 
 
@@ -165,7 +165,7 @@ def test_an_iteration_goes_on_from_where_it_begins(pattern: str, monkeypatch: py
     x = gradients(A, b, precision, 1e-6, 500)
     torch.testing.assert_close(A.normal(x) + precision(x), b, atol=1e-4, rtol=1e-4)
     errors = [(completed(A, b, zeros, precision, begin) - x).norm() for begin in (zeros, x)]
-    assert float(errors[0]) > 0.03 * float(x.norm())
+    assert float(errors[0]) > 0.05 * float(x.norm())
     assert float(errors[1]) < 1e-4 * float(x.norm())
 
 

@@ -17,8 +17,9 @@ from ambient_mri.data.spec import load_spec
 from ambient_mri.measurement import DATA_STD, collate
 from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.patterns import RandomLines
+from ambient_mri.prior.completion import Precision, completed
 from ambient_mri.prior.feed import compared
-from ambient_mri.prior.network import GAIN_START, PRESETS, build_network
+from ambient_mri.prior.network import GAIN_START, LIKENESS_START, PRESETS, build_network
 from ambient_mri.prior.objective import ambient_loss, withheld_error
 from ambient_mri.prior.preconditioning import LAMBDA_FLOOR, AmbientPrior
 from ambient_mri.prior.steps import draw
@@ -96,8 +97,14 @@ def test_the_last_stage_can_silence_a_part_and_begins_by_leaving_all() -> None:
         gain_of_imaginary = slice(11 * sizes.patch**2, 12 * sizes.patch**2)  # pixels are folded within each output
         network.stages[-1].out[-1].conv.bias[gain_of_imaginary] = -3.0  # type: ignore[index]
         silent = AmbientPrior(network).denoise(x_in, scan.noise_std, A)
-    start = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing, and little likeness
-    torch.testing.assert_close(begun, start * torch.tensor(GAIN_START).sigmoid(), atol=3e-3, rtol=1e-4)
+    image = solvers.Resolvent(A, lam)(x_in)  # zeros come out of a network that has learned nothing
+    variance, likeness = (
+        torch.ones(1, 2, *image.shape[-2:]),
+        torch.full((1, 4, *image.shape[-2:]), LIKENESS_START).exp(),
+    )
+    for _ in network.stages:
+        image = completed(A, x_in, torch.zeros_like(image), Precision.of(A, lam, variance, likeness), image)
+    torch.testing.assert_close(begun, image * torch.tensor(GAIN_START).sigmoid(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(silent.real, begun.real)
     assert float(begun.imag.abs().max()) > 0.01
     assert float(silent.imag.abs().max()) < 1e-6
