@@ -83,8 +83,6 @@ class Precision(NamedTuple):
 def completed(A: Masked, x_in: Tensor, predicted: Tensor, precision: Precision, begin: Tensor) -> Tensor:
     """(AᴴA + P)⁻¹ (x_in + P F), differentiable in F and P.
 
-    Where pixels are measured one by one each is on its own, and the answer a formula.
-
     Parameters
     ----------
     x_in
@@ -94,8 +92,6 @@ def completed(A: Masked, x_in: Tensor, predicted: Tensor, precision: Precision, 
     begin
         Where the iteration begins; what it does not reach is as it was here.
     """
-    if isinstance(A.encoding, Identity):
-        return by_parts(1 / (A.mask + precision.pixels), x_in + by_parts(precision.pixels, predicted))
     answer: Tensor = _Completed.apply(x_in + precision(predicted), *precision, begin, A)  # type: ignore[no-untyped-call]
     return answer
 
@@ -124,7 +120,9 @@ class _Completed(torch.autograd.Function):
 
 def gradients(A: Masked, b: Tensor, precision: Precision, tolerance: float, iterations: int) -> Tensor:
     """(AᴴA + P)⁻¹ b by conjugate gradients, with the diagonal of the matrix made equal first (Jacobi)."""
-    measured = A.encoding.norm**2 * A.mask.float().mean((1, 2, 3), keepdim=True)  # the diagonal of AᴴA, or about that
+    measured = A.mask.float()  # the diagonal of AᴴA, or about that
+    if not isinstance(A.encoding, Identity):
+        measured = A.encoding.norm**2 * measured.mean((1, 2, 3), keepdim=True)
     scale = (measured + precision.diagonal()).rsqrt()
 
     def matrix(A: Masked, scale: Tensor, pixels: Tensor, pairs: Tensor) -> Callable[[Tensor], Tensor]:

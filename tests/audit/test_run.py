@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
-import torch
 
 from ambient_mri.audit import levels
 from ambient_mri.audit.levels import Level
 from ambient_mri.audit.results import SCHEMA
 from ambient_mri.cli import main
-from ambient_mri.data.dataset import open_evaluation
-from ambient_mri.data.spec import load_spec
-
-SPEC = """
-based_on: brain_demo
-source: {kind: brain_demo, subjects: 64, image_size: 32, seed: 0}
-acquisition: {coils: 2}
-split: {validation: 16, test: 16, seed: 0}
-"""
-SMALL = Level(60, 2, None, 20, (0.05, 0.5), 8, 1, 12, 0)
-
-
-@pytest.fixture
-def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(levels.LEVELS, "quick", SMALL)
-    path = tmp_path / "small.yaml"
-    path.write_text(SPEC)
-    return path
-
-
-def _pictures(folder: Path, spec: Path, copied: bool) -> Path:
-    """Pictures of a generator: blends of unseen subjects, and perhaps each training slice, with other grey values."""
-    from ambient_mri.audit.augmentation import gamma, noisy, rotated
-
-    unseen = torch.cat([truth.abs() for _, truth in open_evaluation(load_spec(str(spec)), "test")])
-    rng = torch.Generator().manual_seed(0)
-    shuffled = unseen[torch.randperm(len(unseen), generator=rng)]
-    images = torch.cat(
-        [0.5 * unseen + 0.5 * shuffled, *(rotated(shuffled, rng) * 0.5 + unseen * 0.5 for _ in range(4))]
-    )
-    if copied:
-        train = torch.cat([truth.abs() for _, truth in open_evaluation(load_spec(str(spec)), "train")])
-        images = torch.cat([images, noisy(gamma(train, rng), rng)])
-    folder.mkdir()
-    np.save(folder / "samples.npy", images[:, 0].numpy())
-    return folder
+from tests.audit.small import audited
 
 
 def test_bundle_is_audited_resumed_and_repeated_to_the_byte(
@@ -110,61 +72,18 @@ def test_a_reference_that_knows_the_same_patients_is_refused(
     assert "--reference: is for T4, which needs the model itself" in capsys.readouterr().err
 
 
-def _audited(spec: Path, tmp_path: Path, scans: str, copied: bool) -> dict[str, Any]:
-    folder, out = _pictures(tmp_path / f"pictures-{copied}", spec, copied), tmp_path / f"out-{copied}"
-    assert main(["audit", "--samples", str(folder), "--data", str(spec), "--out", str(out), "--scans", scans]) == 0
-    document: dict[str, Any] = json.loads((out / "audit.json").read_text())
-    assert document["membership"] is None
-    return document
-
-
 def test_pictures_that_copy_are_detected(spec: Path, tmp_path: Path) -> None:
-    document = _audited(spec, tmp_path, "images", copied=True)
+    document = audited(spec, tmp_path, "images", copied=True)
     assert max(test["p_raw"] for test in document["tests"]) < 0.01
     assert len(document["detections"]) >= 16  # of 32 patients, all copied
-    report = (tmp_path / "out-True" / "report.html").read_text()
+    report = (tmp_path / "out" / "report.html").read_text()
     assert document["detections"][0]["pseudonym"] in report
-
-
-CONTROL = "a network overfitted to 20 patients is detected"
-
-
-def _controlled(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> dict[str, Any]:
-    """The audit of an innocent generator, with a control of so many training steps."""
-    level = replace(SMALL, control_steps=steps, sampler_steps=2 if steps == 1 else 5)
-    monkeypatch.setitem(levels.LEVELS, "quick", level)
-    document = _audited(spec, tmp_path, "measured", copied=False)
-    work = tmp_path / "out-False" / "work"
-    assert not (work / "control").exists()  # it knew patients by heart
-    assert set(json.loads((work / "control.json").read_text())) == {"p_value", "patients"}
-    assert not any("no overfitted generator" in line for line in document["limitations"])
-    return document
-
-
-def test_a_control_that_learned_nothing_makes_silence_invalid(
-    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document = _controlled(spec, tmp_path, monkeypatch, 1)
-    [gate] = [gate for gate in document["gates"] if gate["name"] == CONTROL]
-    assert not gate["passed"]
-    assert gate["guards"] == "missed copies"
-    assert document["verdict"] == "INVALID"
-    assert CONTROL in document["sentences"][0]
-
-
-@pytest.mark.slow
-def test_a_control_that_learned_its_patients_by_heart_is_detected(
-    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document = _controlled(spec, tmp_path, monkeypatch, 1000)
-    [gate] = [gate for gate in document["gates"] if gate["name"] == CONTROL]
-    assert gate["passed"], gate
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 def test_corrupted_scans_suffice(spec: Path, tmp_path: Path, copied: bool) -> None:
-    document = _audited(spec, tmp_path, "measured", copied)
+    document = audited(spec, tmp_path, "measured", copied=copied)
     smallest = min(test["p_raw"] for test in document["tests"])
     assert smallest < 1e-3 if copied else smallest > 0.01
     assert document["verdict"] != "DETECTED" or copied
