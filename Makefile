@@ -34,8 +34,9 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc)
 test: $(VENV)/.installed  ## everything but the trainings of minutes
 	$(PYTEST)
 
+# Files in the order of their names, by which the longest of them is the first, and not by how many tests they have.
 slow: $(VENV)/.installed  ## trainings of minutes, processes that are killed: one process more than cores, since many wait
-	$(PYTEST) --numprocesses $$(( $(shell nproc) + 1 )) -m slow
+	$(PYTEST) --numprocesses $$(( $(shell nproc) + 1 )) --no-loadscope-reorder -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
