@@ -159,7 +159,7 @@ def test_completion_has_its_derivatives(pattern: str, monkeypatch: pytest.Monkey
 
 @PATTERNS
 def test_an_iteration_goes_on_from_where_it_begins(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion, "ITERATIONS", 2)
+    monkeypatch.setattr(completion, "ITERATIONS", 2 if pattern == "pixels" else 3)  # what mixes less converges sooner
     rng = stream(0, "test")
     A, zeros = _scan(pattern, rng), torch.zeros(1, 1, 8, 6, dtype=torch.complex64)
     precision = _precision(A, rng, 0.05)
