@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: neither AMBIENT_MRI_DATA nor {folder} is a folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_previews() -> Iterator[None]:
+    """Pictures of a training show samples in two noise levels: most tests train, and few look at these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ambient_mri.sampling.preview.SAMPLING_STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

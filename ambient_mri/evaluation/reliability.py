@@ -41,6 +41,8 @@ LEVEL = 0.9
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 KEPT = 0.8
 """Share of each measurement that the sampler sees: close to all of it, which is what it is used with."""
+SLICES = 4
+"""Of a batch: posterior samples may take a minute a slice, and each batch is a line of progress."""
 AT_ONCE = 2**21  # complex samples of a batch
 MOST = 8192  # real components of a slice that count; more say nothing new, as they are correlated
 
@@ -203,7 +205,7 @@ def _thinned(components: Components, rng: torch.Generator) -> Components:
 def _batches(scans: Scans) -> Iterator[tuple[list[int], Measurement]]:
     """Slices in order, neighbours of one shape together."""
     for shape, group in groupby(range(len(scans)), key=lambda i: tuple(scans[i].y.shape)):
-        rows, most = list(group), max(1, min(16, AT_ONCE // torch.Size(shape).numel()))
+        rows, most = list(group), max(1, min(SLICES, AT_ONCE // torch.Size(shape).numel()))
         for first in range(0, len(rows), most):
             part = rows[first : first + most]
             yield part, collate([scans[i] for i in part])
@@ -215,7 +217,7 @@ def _in_images(
     """SIMULATION ONLY: magnitudes beside the truth, with all that was measured shown."""
     scans, done = open_evaluation(spec, "test", limit=limit), 0
     parts: dict[str, list[Components]] = {}
-    for batch in batches(scans, device):
+    for batch in batches(scans, device, SLICES):
         drawn = run.draw(batch.measurement, None)
         for i, patient in enumerate(batch.patients):
             found = pixels(drawn.mean[i, 0], drawn.std[i, 0], batch.truth[i, 0].to(device), run.sampling.samples)

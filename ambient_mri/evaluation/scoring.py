@@ -41,8 +41,8 @@ class Batch:
     patients: list[str]
 
 
-def batches(scans: EvaluationScans, device: str) -> Iterator[Batch]:
-    """In order, up to `BATCH` at a time; sizes are never mixed."""
+def batches(scans: EvaluationScans, device: str, size: int = BATCH) -> Iterator[Batch]:
+    """In order, up to `size` at a time; sizes are never mixed."""
     waiting: list[tuple[Measurement, Tensor, str]] = []
 
     def flush() -> Batch:
@@ -53,7 +53,7 @@ def batches(scans: EvaluationScans, device: str) -> Iterator[Batch]:
 
     for i in range(len(scans)):
         measurement, truth = scans[i]
-        if waiting and (len(waiting) == BATCH or measurement.y.shape != waiting[0][0].y.shape):
+        if waiting and (len(waiting) == size or measurement.y.shape != waiting[0][0].y.shape):
             yield flush()
         waiting.append((measurement, truth, scans.patient(i)))
     if waiting:

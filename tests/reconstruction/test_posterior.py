@@ -97,16 +97,27 @@ def test_padding_stays_empty(method: str, ambient: Bundle, proper: Bundle, scan:
     assert float(beyond / everything) < 1e-10
 
 
-def test_a_time_budget_settles_at_the_first_batch(ambient: Bundle, scan: Measurement) -> None:
-    run = Posterior("a-fill", ambient, Sampling(samples=2, seconds=0.001))
-    run(scan, None)
-    assert run.nfe == 2
-    longer = Posterior("a-fill", ambient, Sampling(samples=1, seconds=0.5))
-    longer(scan, None)
-    assert longer.nfe > 2
-    settled = longer.nfe
-    longer(scan, None)
-    assert longer.nfe == settled
+def test_a_time_budget_settles_at_the_first_batch(
+    ambient: Bundle, scan: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which an evaluation takes a hundredth of a second, and nothing else any time."""
+    evaluations = 0
+
+    def counted(*_: object) -> None:
+        nonlocal evaluations
+        evaluations += 1
+
+    monkeypatch.setattr("ambient_mri.sampling.annealing.time.perf_counter", lambda: evaluations / 100)
+    with ambient.prior.network.register_forward_hook(counted):
+        run = Posterior("a-fill", ambient, Sampling(samples=2, seconds=0.001))
+        run(scan, None)
+        assert run.nfe == 2
+        longer = Posterior("a-fill", ambient, Sampling(samples=1, seconds=0.2))
+        longer(scan, None)
+        assert longer.nfe == pytest.approx(20, abs=1)
+        settled, evaluations = longer.nfe, 0
+        longer(scan, None)
+        assert evaluations == longer.nfe == settled
 
 
 def test_too_few_evaluations_are_refused(ambient: Bundle) -> None:
