@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,7 @@ from ambient_mri.evaluation.coverage import (
     joined,
     pixels,
 )
+from ambient_mri.evaluation.drawn import Drawn
 from ambient_mri.evaluation.metrics import Interval
 from ambient_mri.evaluation.scoring import batches
 from ambient_mri.measurement import Measurement, collate
@@ -110,6 +111,9 @@ def calibrate(
 ) -> Reliability:
     """Fit the factor on the validation patients of `spec`, check it on the test patients, write it into the bundle.
 
+    What was drawn is kept beside it until then: the same command goes on, unless it has a time budget, by which other
+    samples might be drawn the next time.
+
     Parameters
     ----------
     method
@@ -134,10 +138,11 @@ def calibrate(
         raise InputError("the model learned from data of another kind, and its calibration is for data like those",
                          where=spec.name, remedy=f"Calibrate on data like {bundle.card.data}")  # fmt: skip
     run = Posterior(method, bundle, sampling or Sampling())
+    drawn = _kept(bundle.path, run, spec, seed)
     held, rng = {}, torch.Generator().manual_seed(seed)
     for part in ("validation", "test"):
         scans = open_scans(spec, part, limit=limit)
-        held[part] = held_out(run, scans, device, seed, lambda line, part=part: progress(f"{part}: {line}"))  # type: ignore[misc]
+        held[part] = held_out(run, scans, device, seed, _of(part, progress), drawn)
         if part == "validation":  # before the longer part: too few patients are refused here
             factor = conformal_factor(held[part], LEVEL)
             progress(f"factor {factor:.3f} from {len(held[part])} validation patients")
@@ -152,10 +157,11 @@ def calibrate(
     )  # fmt: skip
     calibration.save(bundle.path)
     if spec.simulated:
-        images = _in_images(run, spec, limit, device, lambda line: progress(f"images: {line}"))
+        images = _in_images(run, spec, limit, device, _of("images", progress), drawn)
         curves += [_curve("pixels", images, one, rng) for one in (1.0, factor)]
     spread = None if run.sampling.samples < 4 else (_chi_squared(held["test"], 1.0), _chi_squared(held["test"], factor))
     command = _command(bundle_path, spec, calibration, limit, seed)
+    drawn.remove()
     return Reliability(calibration, len(held["test"]), KEPT, tuple(curves), spread, seed, command)
 
 
@@ -165,25 +171,26 @@ def held_out(
     device: str = "cpu",
     seed: int = 0,
     progress: Callable[[str], None] = lambda line: None,
+    drawn: Drawn | None = None,
 ) -> Patients:
     """What samples drawn from a part of each measurement say about the rest of it, by patient.
 
-    Patients of whom D hid nothing are not among them.
+    Patients of whom D hid nothing are not among them. What is in `drawn` is not drawn again.
     """
-    law, started = scans.further().keeping(KEPT), time.monotonic()
-    parts: dict[str, list[Components]] = {}
+    law, drawn, pace = scans.further().keeping(KEPT), drawn or Drawn(), _Pace(len(scans), progress)
     for rows, batch in _batches(scans):
-        batch = batch.to(device)
-        rngs = [stream(seed, "held out", row) for row in rows]
-        shown = law.draw(batch.operator(), rngs, batch.component).operator
-        for i, components in enumerate(_of_batch(run, batch, shown)):
-            if len(components):  # where each line has its own coin, D may hide none of a few
-                parts.setdefault(scans.patient(rows[i]), []).append(_thinned(components, rngs[i]))
-        done = rows[-1] + 1
-        progress(f"{done}/{len(scans)} slices, {(time.monotonic() - started) / done * (len(scans) - done):.0f} s left")
-    if not parts:
+        keys = [(scans.part, row) for row in rows]
+        if new := any(key not in drawn for key in keys):
+            batch = batch.to(device)
+            rngs = [stream(seed, "held out", row) for row in rows]
+            shown = law.draw(batch.operator(), rngs, batch.component).operator
+            found = zip(_of_batch(run, batch, shown), rngs, strict=True)
+            drawn.keep(dict(zip(keys, (_thinned(*one) for one in found), strict=True)))
+        pace.advance(len(rows), new)
+    patients = _by_patient((scans.patient(row), drawn[scans.part, row]) for row in range(len(scans)))
+    if not patients:
         raise InputError("no slices to calibrate on", where=scans.part, remedy="Raise the split's share")
-    return {patient: joined(components) for patient, components in parts.items()}
+    return patients
 
 
 def _of_batch(run: Posterior, batch: Measurement, shown: Masked) -> Iterator[Components]:
@@ -212,19 +219,59 @@ def _batches(scans: Scans) -> Iterator[tuple[list[int], Measurement]]:
 
 
 def _in_images(
-    run: Posterior, spec: DataSpec, limit: int | None, device: str, progress: Callable[[str], None]
+    run: Posterior, spec: DataSpec, limit: int | None, device: str, progress: Callable[[str], None], drawn: Drawn
 ) -> Patients:
     """SIMULATION ONLY: magnitudes beside the truth, with all that was measured shown."""
-    scans, done = open_evaluation(spec, "test", limit=limit), 0
-    parts: dict[str, list[Components]] = {}
+    scans, patients = open_evaluation(spec, "test", limit=limit), list[str]()
+    pace = _Pace(len(scans), progress)
     for batch in batches(scans, device, SLICES):
-        drawn = run.draw(batch.measurement, None)
-        for i, patient in enumerate(batch.patients):
-            found = pixels(drawn.mean[i, 0], drawn.std[i, 0], batch.truth[i, 0].to(device), run.sampling.samples)
-            parts.setdefault(patient, []).append(found)
-        done += len(batch.patients)
-        progress(f"{done}/{len(scans)} slices")
+        keys = [("images", len(patients) + i) for i in range(len(batch.patients))]
+        patients += batch.patients
+        if new := any(key not in drawn for key in keys):
+            made = run.draw(batch.measurement, None)
+            truth = batch.truth[:, 0].to(device)
+            found = zip(made.mean[:, 0], made.std[:, 0], truth, strict=True)
+            drawn.keep({key: pixels(*one, run.sampling.samples) for key, one in zip(keys, found, strict=True)})
+        pace.advance(len(keys), new)
+    return _by_patient((patient, drawn["images", row]) for row, patient in enumerate(patients))
+
+
+def _by_patient(slices: Iterable[tuple[str, Components]]) -> Patients:
+    parts: dict[str, list[Components]] = {}
+    for patient, components in slices:
+        if len(components):  # where each line has its own coin, D may hide none of a few
+            parts.setdefault(patient, []).append(components)
     return {patient: joined(components) for patient, components in parts.items()}
+
+
+class _Pace:
+    """A line a batch, with the time left by what was drawn now."""
+
+    def __init__(self, count: int, progress: Callable[[str], None]) -> None:
+        self.count, self.progress, self.started = count, progress, time.monotonic()
+        self.done = self.now = 0
+
+    def advance(self, slices: int, new: bool) -> None:
+        self.done += slices
+        if new:
+            self.now += slices
+            left = (time.monotonic() - self.started) / self.now * (self.count - self.done)
+            self.progress(f"{self.done}/{self.count} slices, {left:.0f} s left")
+
+
+def _of(part: str, progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda line: progress(f"{part}: {line}")
+
+
+def _kept(bundle: Path, run: Posterior, spec: DataSpec, seed: int) -> Drawn:
+    """What an earlier call for the same samples has drawn."""
+    if run.sampling.seconds is not None:
+        return Drawn()
+    return Drawn(bundle / "configs", {
+        "version": ambient_mri.__version__, "weights": weights_sha256(bundle), "data": spec.sha256,
+        "method": run.method, "samples": run.sampling.samples, "nfe": run.nfe, "drawn": run.sampling.seed,
+        "hidden": seed,
+    })  # fmt: skip
 
 
 def _curve(of: str, patients: Patients, factor: float, rng: torch.Generator) -> Curve:

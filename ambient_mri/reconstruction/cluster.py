@@ -205,6 +205,8 @@ def _finished(
     seen, told = time.monotonic(), 0.0
     while not finished.is_empty():
         if done := finished.next_batch(block=False):
+            for future, _ in done:
+                future.release()  # or Dask makes it again if the worker that still holds it dies
             for future, outcome in done:
                 yield future, outcome[1] if isinstance(outcome, tuple) else outcome  # of an error: type, value, trace
             seen, told = time.monotonic(), 0.0

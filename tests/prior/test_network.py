@@ -31,7 +31,7 @@ def test_a_grown_model_answers_as_the_one_that_it_grew_from(monkeypatch: pytest.
     """Where iterations end: with more stages there are more of them."""
     monkeypatch.setattr(completion, "ITERATIONS", 300)
     monkeypatch.setattr(completion, "TOLERANCE", 1e-6)
-    bundle = load_bundle("brain_flair_64_refined")
+    bundle = load_bundle("brain_128_refined")
     assert bundle.card.preset == "small", "of fewer stages"
     network = build_network(architecture("deep"))
     initialise(bundle.path, network, "deep")

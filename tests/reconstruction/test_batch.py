@@ -240,7 +240,7 @@ DRAWN = ["--samples", "2", "--nfe", "2"]
 
 @pytest.mark.parametrize(
     ("model", "asked", "method", "sampler"),
-    [("brain_flair_64", [], "one-step", "a-fill"), ("brain_flair_64_refined", DRAWN, "mmps", "mmps")],
+    [("brain_flair_64", [], "one-step", "a-fill"), ("brain_128_refined", DRAWN, "mmps", "mmps")],
 )
 def test_a_model_is_used_with_what_it_is_made_for(
     scans: Path, tmp_path: Path, model: str, asked: list[str], method: str, sampler: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,12 +17,15 @@ from ambient_mri.cli import main
 from ambient_mri.data.dataset import Scans, open_scans
 from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
+from ambient_mri.evaluation.coverage import Components
+from ambient_mri.evaluation.drawn import Drawn
 from ambient_mri.evaluation.metrics import Interval
-from ambient_mri.evaluation.reliability import Curve, held_out
+from ambient_mri.evaluation.reliability import Curve, Reliability, calibrate, held_out
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import weights_sha256
 from ambient_mri.reconstruction.calibration import CALIBRATION, Calibration, load_calibration
+from ambient_mri.reconstruction.posterior import Posterior, Sampling
 from ambient_mri.report.calibration import reliability_chart
 from ambient_mri.sampling.ensemble import Ensemble
 from tests.laws.markup import Balance
@@ -109,6 +114,50 @@ def test_calibrate_then_reconstruct(
     assert main(again) == 2
     assert "5 patients cannot bound an interval of 90%" in capsys.readouterr().err
     assert json.loads((bundle / CALIBRATION).read_text()) == kept, "a refusal leaves the earlier calibration"
+
+
+@pytest.mark.parametrize("calls", [2, 5, 7], ids=["validation", "test", "images"])
+def test_a_killed_calibration_goes_on(
+    calls: int, tiny_bundle: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 slices in 3 batches, 10 in 3, and those 10 with all that was measured: 9 draws."""
+    draw, spec, asked, most = Posterior.draw, load_spec(str(small)), list[int](), 99
+
+    def counted(self: Posterior, *given: Any) -> Ensemble:
+        if len(asked) == most:
+            raise KeyboardInterrupt
+        asked.append(len(given[0]))
+        return draw(self, *given)
+
+    def found(bundle: Path, limit: int = 99) -> Reliability:
+        nonlocal most
+        most = limit
+        asked.clear()
+        return replace(calibrate(bundle, spec, sampling=Sampling(samples=2, nfe=2), seed=3), command="")
+
+    monkeypatch.setattr(Posterior, "draw", counted)
+    killed, whole = (Path(shutil.copytree(tiny_bundle, tmp_path / name)) for name in ("killed", "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        found(killed, calls)
+    assert list(killed.glob("configs/calibration_*.safetensors"))
+    resumed = found(killed)
+    assert len(asked) == 9 - calls, "nothing is drawn twice"
+    assert not list(killed.glob("configs/calibration_*")), "nothing is left over"
+    assert found(whole) == resumed
+    assert len(asked) == 9
+
+
+def test_a_calibration_of_other_samples_is_drawn_anew(tmp_path: Path) -> None:
+    one, other = Drawn(tmp_path, {"nfe": 2}), Drawn(tmp_path, {"nfe": 3})
+    one.keep({("test", 4): Components(torch.ones(3), torch.full((3,), 2.0), torch.zeros(3), 8.0)})
+    again = Drawn(tmp_path, {"nfe": 2})["test", 4]
+    assert (again.residual.tolist(), again.spread.tolist(), again.freedom) == ([1.0] * 3, [2.0] * 3, 8.0)
+    assert ("test", 4) not in other
+    assert ("test", 3) not in Drawn(tmp_path, {"nfe": 2})
+    assert one.path is not None
+    one.path.write_bytes(b"half")
+    with pytest.raises(InputError, match=r"calibration_.*cannot be read.*Remove it"):
+        Drawn(tmp_path, {"nfe": 2})
 
 
 def test_a_calibration_belongs_to_weights_and_can_be_read(bundle: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_measured_pixels_stay_and_missing_ones_are_estimated(
 def test_a_refined_model_of_kspace_restores_images(
     intact: DicomVolume, measured: np.ndarray, damaged: Path, tmp_path: Path
 ) -> None:
-    model = located("brain_flair_64_refined")
+    model = located("brain_128_refined")
     (result,) = reconstruct(model, [damaged], tmp_path, formats=["hdf5"], missing=Missing(value="padding"),
                             sampling=Sampling(samples=2, nfe=4))  # fmt: skip
     truth = _read(intact)
@@ -131,7 +131,7 @@ def test_other_settings_make_another_series(damaged: Path, measured: np.ndarray,
 
     def made(name: str, sampling: Sampling, missing: Missing) -> tuple[str, list[str]]:
         out = tmp_path / name
-        reconstruct(located("brain_flair_64_refined"), [damaged], out, method="dps", formats=["dicom"],
+        reconstruct(located("brain_128_refined"), [damaged], out, method="dps", formats=["dicom"],
                     missing=missing, sampling=sampling)  # fmt: skip
         image = pydicom.dcmread(next(out.rglob("IM0001.dcm")))
         block = image.private_block(0x99, "AMBIENT-MRI")
