@@ -116,6 +116,21 @@ def test_a_worker_that_dies_loses_no_case_and_doubles_none(
     assert all(result.skipped for result in here.value.done), "with or without a cluster, one manifest"
 
 
+def test_what_has_arrived_is_let_go_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or Dask makes it again, after the batch has ended perhaps, if the worker that still holds it dies meanwhile."""
+    monkeypatch.setattr(cluster, "POLL_S", 0.05)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        futures = [client.submit(abs, -number, pure=False) for number in range(5)]
+        found = []
+        for future, outcome in cluster._finished(cluster.Cluster(client, 5.0, ""), futures, print):
+            deadline = time.monotonic() + 5
+            while future.key in client.futures:  # Dask does what it is told in a thread of its own
+                assert time.monotonic() < deadline, "not let go"
+                time.sleep(0.01)
+            found.append(outcome)
+    assert sorted(found) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.slow
 def test_a_scheduler_that_dies_is_named_and_what_is_done_is_kept(scans: list[Path], tmp_path: Path) -> None:
     where, out = tmp_path / "scheduler.json", tmp_path / "out"
