@@ -19,8 +19,9 @@ from ambient_mri.data.spec import load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.evaluation.coverage import Components
 from ambient_mri.evaluation.drawn import Drawn
+from ambient_mri.evaluation.held_out import held_out
 from ambient_mri.evaluation.metrics import Interval
-from ambient_mri.evaluation.reliability import Curve, Reliability, calibrate, held_out
+from ambient_mri.evaluation.reliability import Curve, Reliability, calibrate
 from ambient_mri.measurement import Measurement
 from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import weights_sha256
