@@ -113,12 +113,12 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
-def write_restricted(path: Path, content: str) -> Path:
+def write_restricted(path: Path, content: bytes | str) -> Path:
     """`write`, of what only the owner may read: nobody else can at any moment."""
     with replacing(path) as temporary:
         temporary.unlink(missing_ok=True)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content.encode(errors="backslashreplace"))
+            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     return path
 
 

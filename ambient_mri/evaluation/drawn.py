@@ -20,13 +20,14 @@ from ambient_mri.evaluation.coverage import Components
 class Drawn:
     """Components of slices by their number within a part, in memory and in a file of their own.
 
-    The file holds numbers and no word of whose they are. Drawn otherwise they are in another file: its name has the
-    hash of what they depend on.
+    The file holds no word of whose they are, but they come from patients: only its owner may read it, and it lies
+    beside the bundle, not in it, so that none is handed on with a model. Drawn otherwise they are in another file: its
+    name has the hash of what they depend on.
 
     Parameters
     ----------
-    folder
-        Where the file is; None: nothing is kept.
+    bundle
+        Beside which the file is; None: nothing is kept.
     identity
         All that the components depend on.
 
@@ -36,9 +37,9 @@ class Drawn:
         If the file is there and cannot be read.
     """
 
-    def __init__(self, folder: Path | None = None, identity: Mapping[str, object] | None = None) -> None:
+    def __init__(self, bundle: Path | None = None, identity: Mapping[str, object] | None = None) -> None:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        self.path = None if folder is None else folder / f"calibration_{digest}.safetensors"
+        self.path = bundle and bundle.with_name(f"{bundle.name}_calibration_{digest}.safetensors")
         self.tensors: dict[str, Tensor] = {}
         if self.path is None or not self.path.exists():
             return
@@ -61,7 +62,8 @@ class Drawn:
                 self.tensors[_name(key, field)] = getattr(components, field)
             self.tensors[_name(key, "freedom")] = components.residual.new_tensor(components.freedom)
         if self.path is not None:
-            files.write(self.path, save({name: tensor.contiguous() for name, tensor in self.tensors.items()}))
+            tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+            files.write_restricted(self.path, save(tensors))
 
     def remove(self) -> None:
         """The calibration is written: nothing goes on from here."""

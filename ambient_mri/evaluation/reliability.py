@@ -154,7 +154,7 @@ def _kept(bundle: Path, run: Posterior, spec: DataSpec, seed: int) -> Drawn:
     """What an earlier call for the same samples has drawn."""
     if run.sampling.seconds is not None:
         return Drawn()
-    return Drawn(bundle / "configs", {
+    return Drawn(bundle.resolve(), {
         "version": ambient_mri.__version__, "weights": weights_sha256(bundle), "data": spec.sha256,
         "method": run.method, "samples": run.sampling.samples, "nfe": run.nfe, "drawn": run.sampling.seed,
         "hidden": seed,

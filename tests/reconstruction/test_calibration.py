@@ -140,25 +140,26 @@ def test_a_killed_calibration_goes_on(
     killed, whole = (Path(shutil.copytree(tiny_bundle, tmp_path / name)) for name in ("killed", "whole"))
     with pytest.raises(KeyboardInterrupt):
         found(killed, calls)
-    assert list(killed.glob("configs/calibration_*.safetensors"))
+    (kept,) = tmp_path.glob("killed_calibration_*.safetensors")  # beside the bundle, which may be handed on
+    assert kept.stat().st_mode & 0o077 == 0, "it comes from patients"
     resumed = found(killed)
     assert len(asked) == 9 - calls, "nothing is drawn twice"
-    assert not list(killed.glob("configs/calibration_*")), "nothing is left over"
+    assert not kept.exists(), "nothing is left over"
     assert found(whole) == resumed
     assert len(asked) == 9
 
 
 def test_a_calibration_of_other_samples_is_drawn_anew(tmp_path: Path) -> None:
-    one, other = Drawn(tmp_path, {"nfe": 2}), Drawn(tmp_path, {"nfe": 3})
+    one, other = Drawn(tmp_path / "bundle", {"nfe": 2}), Drawn(tmp_path / "bundle", {"nfe": 3})
     one.keep({("test", 4): Components(torch.ones(3), torch.full((3,), 2.0), torch.zeros(3), 8.0)})
-    again = Drawn(tmp_path, {"nfe": 2})["test", 4]
+    again = Drawn(tmp_path / "bundle", {"nfe": 2})["test", 4]
     assert (again.residual.tolist(), again.spread.tolist(), again.freedom) == ([1.0] * 3, [2.0] * 3, 8.0)
     assert ("test", 4) not in other
-    assert ("test", 3) not in Drawn(tmp_path, {"nfe": 2})
+    assert ("test", 3) not in Drawn(tmp_path / "bundle", {"nfe": 2})
     assert one.path is not None
     one.path.write_bytes(b"half")
-    with pytest.raises(InputError, match=r"calibration_.*cannot be read.*Remove it"):
-        Drawn(tmp_path, {"nfe": 2})
+    with pytest.raises(InputError, match=r"bundle_calibration_.*cannot be read.*Remove it"):
+        Drawn(tmp_path / "bundle", {"nfe": 2})
 
 
 def test_a_calibration_belongs_to_weights_and_can_be_read(bundle: Path, tmp_path: Path) -> None:
