@@ -42,6 +42,6 @@ def test_a_control_that_learned_nothing_makes_silence_invalid(
 def test_a_control_that_learned_its_patients_by_heart_is_detected(
     spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = _controlled(spec, tmp_path, monkeypatch, 650)
+    document = _controlled(spec, tmp_path, monkeypatch, 1000)
     [gate] = [gate for gate in document["gates"] if gate["name"] == CONTROL]
     assert gate["passed"], gate
