@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import groupby
+from itertools import count, groupby
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +21,7 @@ from ambient_mri.operators import Masked
 from ambient_mri.randomness import stream
 from ambient_mri.reconstruction.posterior import Posterior
 
+Some = TypeVar("Some")
 KEPT = 0.8
 """Share of each measurement that the sampler sees: close to all of it, which is what it is used with."""
 SLICES = 4
@@ -40,16 +42,13 @@ def held_out(
 
     Patients of whom D hid nothing are not among them. What is in `drawn` is not drawn again.
     """
-    law, drawn, said = scans.further().keeping(KEPT), drawn or Drawn(), _Progress(len(scans), progress)
-    for rows, batch in _batches(scans):
-        keys = [(scans.part, row) for row in rows]
-        if new := any(key not in drawn for key in keys):
-            batch = batch.to(device)
-            rngs = [stream(seed, "held out", row) for row in rows]
-            shown = law.draw(batch.operator(), rngs, batch.component).operator
-            found = zip(_of_batch(run, batch, shown), rngs, strict=True)
-            drawn.keep(dict(zip(keys, (_thinned(*one) for one in found), strict=True)))
-        said.advance(len(rows), new)
+    law, drawn = scans.further().keeping(KEPT), drawn or Drawn()
+    for rows, batch in _undrawn(_batches(scans), scans.part, len(scans), drawn, progress):
+        batch = batch.to(device)
+        rngs = [stream(seed, "held out", row) for row in rows]
+        shown = law.draw(batch.operator(), rngs, batch.component).operator
+        found = zip(rows, _of_batch(run, batch, shown), rngs, strict=True)
+        drawn.keep({(scans.part, row): _thinned(one, rng) for row, one, rng in found})
     patients = _by_patient((scans.patient(row), drawn[scans.part, row]) for row in range(len(scans)))
     if not patients:
         raise InputError("no slices to calibrate on", where=scans.part, remedy="Raise the split's share")
@@ -85,18 +84,27 @@ def in_images(
     run: Posterior, spec: DataSpec, limit: int | None, device: str, progress: Callable[[str], None], drawn: Drawn
 ) -> Patients:
     """SIMULATION ONLY: magnitudes beside the truth, with all that was measured shown."""
-    scans, patients = open_evaluation(spec, "test", limit=limit), list[str]()
-    said = _Progress(len(scans), progress)
-    for batch in batches(scans, device, SLICES):
-        keys = [("images", len(patients) + i) for i in range(len(batch.patients))]
-        patients += batch.patients
-        if new := any(key not in drawn for key in keys):
-            made = run.draw(batch.measurement, None)
-            truth = batch.truth[:, 0].to(device)
-            found = zip(made.mean[:, 0], made.std[:, 0], truth, strict=True)
-            drawn.keep({key: pixels(*one, run.sampling.samples) for key, one in zip(keys, found, strict=True)})
-        said.advance(len(keys), new)
-    return _by_patient((patient, drawn["images", row]) for row, patient in enumerate(patients))
+    scans = open_evaluation(spec, "test", limit=limit)
+    parts, first = batches(scans, device, SLICES), count()
+    numbered = (([next(first) for _ in batch.patients], batch) for batch in parts)
+    for rows, batch in _undrawn(numbered, "images", len(scans), drawn, progress):
+        made, truth = run.draw(batch.measurement, None), batch.truth[:, 0].to(device)
+        found = zip(rows, made.mean[:, 0], made.std[:, 0], truth, strict=True)
+        drawn.keep({("images", row): pixels(mean, std, true, run.sampling.samples) for row, mean, std, true in found})
+    return _by_patient((scans.patient(row), drawn["images", row]) for row in range(len(scans)))
+
+
+def _undrawn(
+    numbered: Iterable[tuple[list[int], Some]], part: str, slices: int, drawn: Drawn, progress: Callable[[str], None]
+) -> Iterator[tuple[list[int], Some]]:
+    """Batches of which a slice is not drawn yet; a line after each, with the time left by those."""
+    started, now = time.monotonic(), 0
+    for rows, batch in numbered:
+        if all((part, row) in drawn for row in rows):
+            continue
+        yield rows, batch
+        now, done = now + len(rows), rows[-1] + 1
+        progress(f"{done}/{slices} slices, {(time.monotonic() - started) / now * (slices - done):.0f} s left")
 
 
 def _by_patient(slices: Iterable[tuple[str, Components]]) -> Patients:
@@ -105,18 +113,3 @@ def _by_patient(slices: Iterable[tuple[str, Components]]) -> Patients:
         if len(components):  # where each line has its own coin, D may hide none of a few
             parts.setdefault(patient, []).append(components)
     return {patient: joined(components) for patient, components in parts.items()}
-
-
-class _Progress:
-    """A line a batch, with the time left by what was drawn now."""
-
-    def __init__(self, count: int, progress: Callable[[str], None]) -> None:
-        self.count, self.progress, self.started = count, progress, time.monotonic()
-        self.done = self.now = 0
-
-    def advance(self, slices: int, new: bool) -> None:
-        self.done += slices
-        if new:
-            self.now += slices
-            left = (time.monotonic() - self.started) / self.now * (self.count - self.done)
-            self.progress(f"{self.done}/{self.count} slices, {left:.0f} s left")
