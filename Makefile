@@ -12,9 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE  # or every process compiles the package and th
 .PHONY: demo test slow lint docs bench clean
 .DELETE_ON_ERROR:
 
+# Not compiled beforehand: that takes as long as all else of the installation, and what is used compiles when first used.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd,pacs,cluster,completion,tracking]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs,dicom,mrd,pacs,cluster,completion,tracking]'
 	touch $@
 
 demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, evaluate, audit
