@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.fourier import fft1c, ifft1c
-from ambient_mri.operators import PIECE, Fourier, Identity, Masked, Sense, keep, pieces
+from ambient_mri.operators import PIECE, Fourier, Identity, Masked, keep, pieces
 
 DIRECT_WIDTH = 96
 """Rows up to this long are solved by a factorisation, which costs their third power; longer ones iterate."""
@@ -67,12 +67,12 @@ class _Iterated(torch.autograd.Function):
 
 def _row_matrices(A: Masked) -> Tensor | None:
     """AᴴA of each image row `(b, y, x, x)`; None where rows mix or are too long."""
-    mask, encoding = A.mask, A.encoding
-    if not isinstance(encoding, Sense) or mask.shape[-2] != 1 or mask.shape[-1] > DIRECT_WIDTH:
+    mask, coils = A.mask, A.coils_of_lines
+    if coils is None or mask.shape[-1] > DIRECT_WIDTH:
         return None
-    identity = torch.eye(mask.shape[-1], dtype=encoding.maps.dtype, device=mask.device)
+    identity = torch.eye(mask.shape[-1], dtype=coils.maps.dtype, device=mask.device)
     between = ifft1c(keep(mask, fft1c(identity))).mT  # FᴴMF, the same for all rows and coils
-    return torch.einsum("bcyj,bcyi->byji", encoding.maps.conj(), encoding.maps) * between
+    return torch.einsum("bcyj,bcyi->byji", coils.maps.conj(), coils.maps) * between
 
 
 def _shifted(matrices: Tensor, lam: Tensor) -> Tensor:
@@ -116,12 +116,13 @@ def iterate(
     """
     whole = (0, 1, 2, 3) if A.slices > 1 else (1, 2, 3)
     enough = tolerance**2 * _power(b, whole)
-    if not (isinstance(A.encoding, Sense) and A.mask.shape[-2] == 1):
+    coils = A.coils_of_lines
+    if coils is None:
         return solve(matrix(A, *weights), b, max_iterations=max_iterations, enough=enough, axes=whole)
     enough = enough / b.shape[-2]
     parts: Iterable[tuple[slice, slice, slice]] = [(slice(None), slice(None), slice(None))]
     if b.device.type == "cpu":
-        parts = pieces((len(b), *A.encoding.maps.shape[1:]), by_lines=True, size=2 * PIECE)
+        parts = pieces((len(b), *coils.maps.shape[1:]), by_lines=True, size=2 * PIECE)
     x = [
         solve(
             matrix(A.rows(i, y), *(weight[i, :, y] for weight in weights)), b[i, :, y],

@@ -44,6 +44,11 @@ class Masked:
         """Images that one measurement is of: 1, or those of a volume, which it mixes."""
         return self.encoding.slices if isinstance(self.encoding, SigpyEncoding) else 1
 
+    @property
+    def coils_of_lines(self) -> Sense | None:
+        """The coils, where these measured whole lines: then `normal` does not mix the rows of an image."""
+        return self.encoding if isinstance(self.encoding, Sense) and self.mask.shape[-2] == 1 else None
+
     def forward(self, x: Tensor) -> Tensor:
         return keep(self.mask, self.encoding.forward(x))
 
@@ -77,8 +82,7 @@ class Masked:
 
     def rows(self, images: slice, rows: slice) -> Masked:
         """What `normal` is to some rows y of some images, which it does not mix where coils measure whole lines."""
-        assert isinstance(self.encoding, Sense)
-        assert self.mask.shape[-2] == 1
-        maps, mask = self.encoding.maps, self.mask
-        maps = maps[images if len(maps) > 1 else slice(None), :, rows]
+        coils, mask = self.coils_of_lines, self.mask
+        assert coils is not None
+        maps = coils.maps[images if len(coils.maps) > 1 else slice(None), :, rows]
         return Masked(Sense(maps), mask[images] if len(mask) > 1 else mask)

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
-from ambient_mri.operators import Encoding, Fourier, Identity, Sense
+from ambient_mri.operators import Encoding, Fourier, Identity
 from ambient_mri.sampling.annealing import start
 from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
@@ -78,7 +78,7 @@ def singular_basis(observed: Observation) -> Basis:
     A, (rows, columns) = observed.A, observed.shape
     if isinstance(A.encoding, Identity | Fourier):
         return Unitary(A.encoding, A.mask.to(torch.float32).expand(len(observed), 1, rows, columns))
-    apart = isinstance(A.encoding, Sense) and A.mask.shape[-2] == 1
+    apart = A.coils_of_lines is not None
     if not apart and rows * columns > MOST_DENSE:
         raise InputError(
             f"DDRM needs the singular vectors of the operator, and those of a {type(A.encoding).__name__} encoding "
