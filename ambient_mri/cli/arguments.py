@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "cg-sense", "l1-wavelet", "tv", "zero-filled", "biharmonic")
-ITERATED = ("plug-and-play",)
+ITERATED = ("one-step-averaged", "plug-and-play")
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 EVERY_METHOD = METHODS + ITERATED + POSTERIOR
 BUNDLE = "a folder, or a name from `ambient-mri models list`"

@@ -91,8 +91,8 @@ def evaluate(
         scans = open_evaluation(spec, split, pattern=pattern, limit=limit)
         scores, seconds, pictured = _reconstruct(compared, tuned, scans, rate, device)
         for name, contender in compared.items():
-            nfe = named.evaluations(name, contender.run)
-            row = _row(name, rate, scores[name], tuned[name], nfe, seconds[name] / len(scans), rng)
+            nfe, each = contender.run.evaluations, seconds[name] / len(scans)
+            row = _row(name, rate, scores[name], tuned[name], nfe, each, rng)
             progress(
                 f"R = {rate:g} {name}: {row.psnr.mean:.2f} dB, SSIM {row.ssim.mean:.4f}, "
                 f"{1e3 * row.seconds_per_slice:.0f} ms a slice"

@@ -177,7 +177,7 @@ def about_data(spec: DataSpec, scans: Scans) -> dict[str, Any]:
         "image_shape": scans.image_shape, "coils": int(scans[0].y.shape[1]),
         "noise_std": float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean()),
         "slices": len(scans), "patients": len({scans.patient(i) for i in range(len(scans))}),
-        "mixture": _mixture(spec, scans),
+        "mixture": _mixture(spec, scans), "symmetry": spec.symmetry,
     }  # fmt: skip
 
 

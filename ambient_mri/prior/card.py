@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ambient_mri.corruption import Mixture
-from ambient_mri.data.facts import AcquisitionFacts, Law
+from ambient_mri.data.facts import AcquisitionFacts, Law, SymmetryFacts
 from ambient_mri.data.spec import build_law
 from ambient_mri.patterns import EmpiricalLines, FullySampled, Pattern
 
@@ -80,6 +80,8 @@ class Card(BaseModel):
         Default λ of the data-consistency solve after one step.
     mixture
         Where scans of several kinds were trained on: each kind. `acquisition` is then what they differ from.
+    symmetry
+        How scans were moved about in training. None: they were not, or a version before this fact wrote the card.
     withheld_nmse
         (mean, low, high): ground-truth-free validation, see `prior.validation.Summary`. None: of a model that cannot
         predict (a generator).
@@ -115,6 +117,7 @@ class Card(BaseModel):
     batch_size: int = 8
     refinement: tuple[Lap, ...] = ()
     mixture: tuple[CardComponent, ...] | None = None
+    symmetry: SymmetryFacts | None = None
 
     def components(self) -> tuple[Card, ...]:
         """A card for each kind of scans; itself where there is no mixture."""
@@ -158,6 +161,7 @@ class Card(BaseModel):
             error = f"{with_interval(*self.withheld_nmse)} of their energy, unseen patients"
         lowest, highest = zip(*(one.acquisition.further.keep for one in self.components()), strict=True)
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
+        symmetry = "no" if self.symmetry is None else law_in_words(self.symmetry)
         return f"""# {self.title}: {self.kind}
 
 Trained by ambient-mri {self.version} {self.learned_from}, for research; not for diagnostic use.
@@ -169,6 +173,7 @@ Trained by ambient-mri {self.version} {self.learned_from}, for research; not for
 | Licence of the data | {self.licence} |
 | Training masks | {law} |
 | Further corruption | keeps {min(lowest)} to {max(highest)} of what was measured |
+| Scans were moved | {symmetry} |
 | Domain, coils, size | {self.acquisition.domain}, {self.coils}, {self.image_shape[0]} x {self.image_shape[1]} |
 | Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
 | Identifiability | {self.identifiability} |
@@ -235,7 +240,7 @@ Refined by expectation maximisation. Of each lap's posterior samples of the trai
         }
 
 
-def law_in_words(law: Law) -> str:
+def law_in_words(law: Law | SymmetryFacts) -> str:
     """Its facts, as a card and a report state them."""
     return " ".join(f"{key}={value}" for key, value in law.model_dump().items())
 

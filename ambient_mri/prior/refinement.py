@@ -154,7 +154,7 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     refined = replace(model, prior=learner.prior, card=card.model_copy(update={"method": REFINED}))
     error = _withheld(task, refined, options.sampler, seed)
     update = about_data(task.spec, task.scans) | {
-        "method": REFINED, "preset": options.preset or card.preset, "seed": options.seed,
+        "method": REFINED, "symmetry": None, "preset": options.preset or card.preset, "seed": options.seed,
         "steps": card.steps + learner.step, "minutes": card.minutes + learner.seconds / 60,
         "batch_size": options.batch_size,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),

@@ -1,23 +1,94 @@
-"""Training on scans as other positions of the head would have given them: moved together with their masks and maps.
+"""Scans as other positions of the head would have given them: moved together with their masks and maps.
 
 A corrupted scan may not be augmented as an image is: where a scan is moved, what was measured of it moves too. In
 k-space both moves here are exact, sample by sample, so that the loss stays as unbiased as it was; noise stays white.
+What was trained so can be asked about a scan in several positions, whose answers differ by errors of the network only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from ambient_mri.corruption import Further
 from ambient_mri.data.facts import SymmetryFacts
+from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
-from ambient_mri.operators import Masked
+from ambient_mri.operators import Encoding, Identity, Masked, Sense, SigpyEncoding
+from ambient_mri.prior.preconditioning import Prior
 from ambient_mri.prior.steps import Draw
+
+
+class Move(NamedTuple):
+    """Columns x → -x or as they are, and then a shift by whole pixels."""
+
+    mirrored: bool
+    down: int
+    right: int
+
+    def image(self, x: Tensor) -> Tensor:
+        """An image moved; what leaves on one side enters on the other. A mask of pixels is an image."""
+        return self.lines(x).roll((self.down, self.right), (-2, -1))
+
+    def back(self, x: Tensor) -> Tensor:
+        """The image that `image` moved."""
+        return self.lines(x.roll((-self.down, -self.right), (-2, -1)))
+
+    def samples(self, y: Tensor) -> Tensor:
+        """The k-space of the moved image."""
+        return self.lines(y) * ramp(y.shape, self.down, self.right).to(y.device)
+
+    def lines(self, mask: Tensor) -> Tensor:
+        """Where k-space was measured, which does not depend on a shift."""
+        return mirror(mask) if self.mirrored else mask
+
+    def operator(self, A: Masked) -> Masked:
+        """The operator of the moved scan.
+
+        Raises
+        ------
+        InputError
+            If the measurement has no place on the grid of the image.
+        """
+        encoding: Encoding = A.encoding
+        if isinstance(encoding, SigpyEncoding):
+            raise InputError("a scan off the grid cannot be moved sample by sample", remedy="Use one-step")
+        if isinstance(encoding, Identity):
+            return Masked(encoding, self.image(A.mask))
+        if isinstance(encoding, Sense):
+            encoding = Sense(self.image(encoding.maps))
+        return Masked(encoding, self.lines(A.mask))
+
+
+def positions(law: SymmetryFacts) -> tuple[Move, ...]:
+    """A scan as it is, mirrored, a pixel down and to the right, and both, as far as the law has them.
+
+    A network that folds 2 × 2 pixels sees another image where a head lies on odd pixels. Further shifts add next to
+    nothing to these.
+    """
+    return tuple(
+        Move(mirrored, by, by) for by in range(1 + min(law.shift, 1)) for mirrored in (False, True)[: 1 + law.mirror]
+    )
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """h_θ as symmetric as the law of what it learned: the mean of its answers in several positions.
+
+    By convexity its squared error is at most the mean of theirs.
+    """
+
+    prior: Prior
+    moves: tuple[Move, ...]
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        answers = [move.back(self.prior.denoise(move.image(x_in), sigma, move.operator(given))) for move in self.moves]
+        return torch.stack(answers).mean(0)
 
 
 def move(
@@ -34,40 +105,26 @@ def move(
     rngs
         Sample i uses `rngs[i]` only.
     """
-    mirrored, shifts = [], []
-    for rng in rngs:
-        mirrored.append(law.mirror and bool(torch.rand((), generator=rng) < 0.5))
-        shifts.append(torch.randint(-law.shift, law.shift + 1, (2,), generator=rng).tolist())
+    moves = [_drawn(law, rng) for rng in rngs]
 
-    def each(x: Tensor, shifted: Callable[[Tensor, int, int], Tensor]) -> Tensor:
-        rows = zip(x, mirrored, shifts, strict=True)
-        return torch.stack([shifted(mirror(one) if flip else one, down, right) for one, flip, (down, right) in rows])
+    def each(x: Tensor, moved: Callable[[Move, Tensor], Tensor]) -> Tensor:
+        return torch.stack([moved(one, row) for one, row in zip(moves, x, strict=True)])
 
-    # Shifts roll images, multiply k-space by a ramp, and leave its masks alone; a mask of pixels is an image.
-    samples, masks = (roll, roll) if measurement.domain == "image" else (modulate, stay)
+    samples, masks = (Move.image, Move.image) if measurement.domain == "image" else (Move.samples, Move.lines)
     maps = measurement.sensitivity_maps
     moved = replace(
         measurement, y=each(measurement.y, samples), mask=each(measurement.mask, masks),
-        sensitivity_maps=None if maps is None else each(maps, roll),
-        acquired=None if measurement.acquired is None else each(measurement.acquired, stay),
+        sensitivity_maps=None if maps is None else each(maps, Move.image),
+        acquired=None if measurement.acquired is None else each(measurement.acquired, Move.lines),
     )  # fmt: skip
     shown, weight = each(drawn.further.operator.mask, masks), each(drawn.further.weight, masks)
     return moved, replace(drawn, further=Further(Masked(moved.encoding(), shown), weight))
 
 
-def roll(image: Tensor, down: int, right: int) -> Tensor:
-    """An image shifted; what leaves on one side enters on the other."""
-    return image.roll((down, right), (-2, -1))
-
-
-def modulate(samples: Tensor, down: int, right: int) -> Tensor:
-    """The k-space of an image that was shifted."""
-    return samples * ramp(samples.shape, down, right).to(samples.device)
-
-
-def stay(mask: Tensor, down: int, right: int) -> Tensor:
-    """Where k-space was measured does not depend on where the image lies."""
-    return mask
+def _drawn(law: SymmetryFacts, rng: Generator) -> Move:
+    mirrored = law.mirror and bool(torch.rand((), generator=rng) < 0.5)
+    down, right = torch.randint(-law.shift, law.shift + 1, (2,), generator=rng).tolist()
+    return Move(mirrored, down, right)
 
 
 def mirror(x: Tensor) -> Tensor:

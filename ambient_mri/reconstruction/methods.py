@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from ambient_mri.reconstruction import classical
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
+    from ambient_mri.prior.preconditioning import Prior
     from ambient_mri.reconstruction.posterior import Sampling
 
 METHODS = ("one-step", "one-step-tv", "zero-filled", "cg-sense", "l1-wavelet", "tv", "biharmonic")
-ITERATED = ("plug-and-play",)
+ITERATED = ("one-step-averaged", "plug-and-play")
 """One image by several evaluations of the network: only where asked for."""
 POSTERIOR = ("a-fill", "a-dps", "dps", "ddrm", "dds", "mmps")
 """The mean of posterior samples: slower, and only where asked for."""
@@ -28,6 +30,7 @@ TYPICAL = {
     "a-fill": 0.5,
     "dps": 0.5,
     "one-step": 0.01,
+    "one-step-averaged": 0.01,
     "one-step-tv": 0.002,
     "plug-and-play": 0.5,
     "cg-sense": 0.01,
@@ -36,8 +39,29 @@ TYPICAL = {
 }
 """Where tuning starts: strengths for a noise of about 1 % of the image's peak. Methods that are absent have none."""
 
-Reconstruct = Callable[[Measurement, float | None], Tensor]
+Run = Callable[[Measurement, float | None], Tensor]
 """(measurement, strength) → image `(b, 1, y, x)`. None: the model card's for one-step, else `default_strength`."""
+
+
+class Reconstruct(Protocol):
+    """A method as a function, and what it costs."""
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
+
+    def __call__(self, measurement: Measurement, strength: float | None, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class _BandLimited:
+    """A method whose images are in the resolution of the scanner (`Measurement.band_limited`)."""
+
+    run: Run
+    evaluations: int = 0
+
+    def __call__(self, measurement: Measurement, strength: float | None, /) -> Tensor:
+        return measurement.band_limited(self.run(measurement, strength))
 
 
 OF_REFINED = "mmps"
@@ -91,16 +115,6 @@ def fills_in(method: str) -> bool:
     return method != "zero-filled"
 
 
-def evaluations(method: str, run: Reconstruct) -> int:
-    """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
-    if method in ITERATED:
-        from ambient_mri.sampling.plug_and_play import STEPS
-
-        return 1 + STEPS
-    drawn: int = getattr(run, "evaluations", int(needs_network(method)))
-    return drawn
-
-
 def load(path: Path | str | None, device: str, domain: str | None = None) -> Bundle:
     """The model for data of a domain, or of whatever domain it is.
 
@@ -128,8 +142,6 @@ def load(path: Path | str | None, device: str, domain: str | None = None) -> Bun
 def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None = None) -> Reconstruct:
     """The method as a function; `bundle` is needed where a network is, `sampling` where samples are drawn.
 
-    Images are in the resolution of the scanner (`Measurement.band_limited`).
-
     Raises
     ------
     InputError
@@ -139,30 +151,46 @@ def reconstruction(method: str, bundle: Bundle | None, sampling: Sampling | None
     if method not in every:
         raise InputError(f"{method!r} is not a method", remedy=f"Choose among {', '.join(every)}")
     if not needs_network(method):
-        return _band_limited(partial(_classical, method))
+        return _BandLimited(partial(_classical, method))
     if bundle is None:
         raise InputError(f"{method} needs a trained bundle", remedy="Give one, or choose a classical method")
     match method:
         case "one-step":
-            return _band_limited(_one_step(bundle))
+            return _one_step(bundle)
+        case "one-step-averaged":
+            return _one_step_averaged(bundle)
         case "one-step-tv":
-            return _band_limited(_one_step_tv(bundle))
+            return _one_step_tv(bundle)
         case "plug-and-play":
-            return _band_limited(_plug_and_play(bundle))
+            return _plug_and_play(bundle)
     from ambient_mri.reconstruction.posterior import Posterior, Sampling
 
     return Posterior(method, bundle, sampling or Sampling())
 
 
-def _band_limited(run: Reconstruct) -> Reconstruct:
-    return lambda measurement, strength: measurement.band_limited(run(measurement, strength))
-
-
 def _one_step(bundle: Bundle) -> Reconstruct:
-    from ambient_mri.sampling.one_step import one_step
     from ambient_mri.sampling.proper import ambient_network
 
-    prior, default = ambient_network(bundle), bundle.card.consistency
+    return _BandLimited(_consistent(ambient_network(bundle), bundle.card.consistency), 1)
+
+
+def _one_step_averaged(bundle: Bundle) -> Reconstruct:
+    """One evaluation of the scan in each position that training showed; the solve on their mean."""
+    from ambient_mri.prior.symmetry import Averaged, positions
+    from ambient_mri.sampling.proper import ambient_network
+
+    prior, law = ambient_network(bundle), bundle.card.symmetry
+    if law is None:
+        raise InputError(
+            "the model learned from scans as they lie (its card states no symmetry): moved ones are strange to it",
+            where=str(bundle.path), remedy="Use one-step, or state `symmetry` in the spec and train",
+        )  # fmt: skip
+    moves = positions(law)
+    return _BandLimited(_consistent(Averaged(prior, moves), bundle.card.consistency), len(moves))
+
+
+def _consistent(prior: Prior, default: float) -> Run:
+    from ambient_mri.sampling.one_step import one_step
 
     def run(measurement: Measurement, strength: float | None) -> Tensor:
         with torch.inference_mode():
@@ -174,7 +202,7 @@ def _one_step(bundle: Bundle) -> Reconstruct:
 
 def _plug_and_play(bundle: Bundle) -> Reconstruct:
     from ambient_mri.sampling.observation import Observation
-    from ambient_mri.sampling.plug_and_play import STRENGTH, plug_and_play
+    from ambient_mri.sampling.plug_and_play import STEPS, STRENGTH, plug_and_play
     from ambient_mri.sampling.proper import ambient_network, require_all_levels
 
     require_all_levels(bundle, "plug-and-play")
@@ -185,7 +213,7 @@ def _plug_and_play(bundle: Bundle) -> Reconstruct:
         with torch.inference_mode():
             return plug_and_play(prior, Observation.of(measurement), measurement.encoding(), strength=chosen)
 
-    return run
+    return _BandLimited(run, 1 + STEPS)
 
 
 def _one_step_tv(bundle: Bundle) -> Reconstruct:
@@ -203,7 +231,7 @@ def _one_step_tv(bundle: Bundle) -> Reconstruct:
         image = classical.total_variation(measurement.to("cpu"), strength, expected=expected, consistency=consistency)
         return image.to(measurement.y.device)
 
-    return run
+    return _BandLimited(run, 1)
 
 
 def _classical(method: str, measurement: Measurement, strength: float | None) -> Tensor:

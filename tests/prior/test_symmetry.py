@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ambient_mri.corruption import FurtherCorruption
+from ambient_mri.data.dataset import open_scans
 from ambient_mri.data.facts import SymmetryFacts
 from ambient_mri.data.simulation import Acquisition, simulate_scan
+from ambient_mri.data.spec import load_spec
+from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement, collate
+from ambient_mri.operators import Masked, SigpyEncoding
 from ambient_mri.patterns import Pixels, RandomLines
+from ambient_mri.prior.bundle import about_data, load_bundle
+from ambient_mri.prior.shipped import located
 from ambient_mri.prior.steps import draw
-from ambient_mri.prior.symmetry import mirror, move, ramp
+from ambient_mri.prior.symmetry import Averaged, Move, mirror, move, positions, ramp
 from ambient_mri.randomness import stream
+from ambient_mri.reconstruction.methods import reconstruction
+from ambient_mri.solvers import Resolvent
 
 LAW = SymmetryFacts(mirror=True, shift=3)
 
@@ -110,3 +118,71 @@ def test_the_moves_of_kspace_are_those_of_the_image(n: int) -> None:
     torch.testing.assert_close(
         fft2c(image.roll((2, -1), (0, 1))), ramp((n, n), 2, -1) * fft2c(image), atol=1e-5, rtol=0
     )
+
+
+class Gaussian:
+    """The posterior mean for white images: as symmetric as can be."""
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        return Resolvent(given, sigma[:, None, None, None])(x_in)
+
+
+class Leaning(Gaussian):
+    """Wrong by what depends on where an image lies on the grid."""
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        lean = torch.linspace(0, 1, x_in.shape[-1]) + (torch.arange(x_in.shape[-1]) % 2)
+        return super().denoise(x_in, sigma, given) + lean
+
+
+MOVES = st.builds(Move, st.booleans(), st.integers(-3, 3), st.integers(-3, 3))
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(8, 17), columns=st.integers(8, 17), domain=st.sampled_from(["kspace", "image"]), one=MOVES)
+def test_symmetric_answers_do_not_depend_on_the_position(rows: int, columns: int, domain: str, one: Move) -> None:
+    """Operator, answer and way back fit together: else the mean of several positions would be of several scans."""
+    measurement, truth = scans((rows, columns), domain)
+    A, sigma = measurement.operator(), torch.full((len(measurement),), 0.1)
+    torch.testing.assert_close(one.back(one.image(truth)), truth)
+    x_in = A.adjoint(measurement.y)
+    direct = Gaussian().denoise(x_in, sigma, A)
+    torch.testing.assert_close(Averaged(Gaussian(), (one,)).denoise(x_in, sigma, A), direct, atol=2e-4, rtol=0)
+    averaged = Averaged(Gaussian(), positions(LAW)).denoise(x_in, sigma, A)
+    torch.testing.assert_close(averaged, direct, atol=2e-4, rtol=0)
+
+
+def test_what_leans_with_the_position_is_averaged_away() -> None:
+    measurement, _ = scans((12, 12), "kspace")
+    A, sigma = measurement.operator(), torch.full((len(measurement),), 0.1)
+    x_in = A.adjoint(measurement.y)
+    direct = Gaussian().denoise(x_in, sigma, A)
+    wrong = [
+        (prior.denoise(x_in, sigma, A) - direct).std() for prior in (Leaning(), Averaged(Leaning(), positions(LAW)))
+    ]
+    assert wrong[1] < 0.5 * wrong[0]
+
+
+def test_positions_are_those_of_the_law() -> None:
+    assert positions(SymmetryFacts()) == (Move(False, 0, 0),)
+    assert positions(SymmetryFacts(mirror=True)) == (Move(False, 0, 0), Move(True, 0, 0))
+    assert positions(SymmetryFacts(shift=4)) == (Move(False, 0, 0), Move(False, 1, 1))
+    assert len(set(positions(LAW))) == 4
+
+
+def test_a_model_that_saw_nothing_moved_is_not_asked_about_moved_scans() -> None:
+    spec = load_spec("brain_demo").model_copy(update={"symmetry": LAW})
+    assert about_data(spec, open_scans(spec, "validation", limit=1))["symmetry"] == LAW, "the card states it"
+    bundle = load_bundle(located("brain_flair_64"))
+    assert reconstruction("one-step-averaged", bundle).evaluations == 4
+    still = replace(bundle, card=bundle.card.model_copy(update={"symmetry": None}))
+    with pytest.raises(InputError, match="states no symmetry"):
+        reconstruction("one-step-averaged", still)
+
+
+def test_scans_off_the_grid_are_not_moved() -> None:
+    from sigpy.linop import Identity
+
+    A = Masked(SigpyEncoding(Identity((8, 8)), 1.0), torch.ones(1, 1, 8, 8, dtype=torch.bool))
+    with pytest.raises(InputError, match="off the grid"):
+        Move(True, 0, 0).operator(A)

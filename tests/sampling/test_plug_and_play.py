@@ -18,7 +18,7 @@ from ambient_mri.patterns import Pattern, PoissonDisc, RandomLines
 from ambient_mri.prior.bundle import Bundle, load_bundle
 from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
-from ambient_mri.reconstruction.methods import evaluations, reconstruction
+from ambient_mri.reconstruction.methods import reconstruction
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.sampling.plug_and_play import STEPS, plug_and_play
 from tests.laws.operators import relative
@@ -66,7 +66,7 @@ def test_evaluations_and_strength(bundle: Bundle) -> None:
             float(observed.residual(plug_and_play(prior, observed, scan.encoding(), strength=strength)).norm())
             for strength in (0.05, 0.5, 5.0)
         ]
-    assert Counted.calls == 3 * (1 + STEPS) == 3 * evaluations("plug-and-play", reconstruction("plug-and-play", bundle))
+    assert Counted.calls == 3 * (1 + STEPS) == 3 * reconstruction("plug-and-play", bundle).evaluations
     assert residuals == sorted(residuals)
     assert residuals[2] > 1.2 * residuals[0]
 
