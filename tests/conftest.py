@@ -24,10 +24,12 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_previews() -> Iterator[None]:
-    """Pictures of a training show samples in two noise levels: most tests train, and few look at these."""
+def short_looks() -> Iterator[None]:
+    """Most tests train, and few look at the pictures of it, whose samples have two noise levels, or at the validation,
+    which is on 16 scans."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ambient_mri.sampling.preview.SAMPLING_STEPS", 2)
+        patch.setattr("ambient_mri.prior.validation.SCANS", 16)
         yield
 
 

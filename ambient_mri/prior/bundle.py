@@ -35,6 +35,8 @@ from ambient_mri.prior.shipped import located
 from ambient_mri.prior.validation import Summary
 
 WEIGHTS, CARD = "models/model.safetensors", "configs/card.json"
+NOISE_OF = 16
+"""Scans whose noise a card states the mean of: in normalised units it differs by some per cent from scan to scan."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def about_data(spec: DataSpec, scans: Scans) -> dict[str, Any]:
         "simulated": spec.simulated, "acquisition": spec.acquisition,
         "line_frequency": law.frequency if isinstance(law, EmpiricalLines) else None,
         "image_shape": scans.image_shape, "coils": int(scans[0].y.shape[1]),
-        "noise_std": float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), 64))]).mean()),
+        "noise_std": float(torch.stack([scans[i].noise_std[0] for i in range(min(len(scans), NOISE_OF))]).mean()),
         "slices": len(scans), "patients": len({scans.patient(i) for i in range(len(scans))}),
         "mixture": _mixture(spec, scans), "symmetry": spec.symmetry,
     }  # fmt: skip

@@ -73,7 +73,7 @@ class Card(BaseModel):
     image_shape
         (y, x) of training slices.
     noise_std
-        Mean σ_y of the training scans in normalised units.
+        Mean σ_y of some training scans in normalised units.
     initialised_from
         The bundle that training started from: the name of a model of the package, or a path.
     consistency
