@@ -99,7 +99,7 @@ def reconstruct(
         Of `methods.METHODS`, `methods.ITERATED`, or a posterior sampler of `methods.POSTERIOR`: then the images are
         means, and standard deviations are written beside those of k-space. None: `methods.default_method`.
     strength
-        Of the method; None: the bundle's for one-step, for classical ones `methods.default_strength` of the noise.
+        Of the method; None: the bundle's for one-step, for classical ones `estimates.default_strength` of the noise.
     sampling
         How posterior samplers draw.
     formats

@@ -18,7 +18,7 @@ from ambient_mri.evaluation.results import Evaluation
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.shipped import located
-from ambient_mri.reconstruction import methods
+from ambient_mri.reconstruction import estimates, methods
 from ambient_mri.reconstruction.posterior import Sampling
 from ambient_mri.report.evaluation_page import evaluation_page
 from ambient_mri.report.table import evaluation_markdown
@@ -109,9 +109,9 @@ def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pyt
             asked.extend((scan_id, strength) for scan_id in measurement.scan_ids)
             return 1.02 * methods.reconstruction("tv", None)(measurement, 0.003)
 
-        return methods._BandLimited(run, 1)
+        return estimates.Estimate(run, 1)
 
-    monkeypatch.setattr(methods, "_one_step", fake)
+    monkeypatch.setattr(estimates, "by_one_step", fake)
     model = load_bundle(located("brain_flair_64"))
     monkeypatch.setattr(methods, "load", lambda path, device, domain: model)
     spec = _small()
