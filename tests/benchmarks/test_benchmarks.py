@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     [("operators", ("forward", "adjoint", "normal")), ("solvers", ("cg_sense", "l1_wavelet", "total_variation"))],
 )
 def test_benchmark_runs(name: str, works: tuple[str, ...]) -> None:
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--small", "--repeats", "2", "--cpu-time"]
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--small", "--repeats", "1", "--cpu-time"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")][2:]

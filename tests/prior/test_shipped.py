@@ -135,7 +135,7 @@ def test_a_refined_brain_model_samples_scans_on_lines_and_on_spokes(real_data: P
     def score(found: torch.Tensor) -> float:
         return psnr(truth.numpy(), found[:, 0].abs().numpy())
 
-    lines = Posterior("mmps", bundle, Sampling(samples=2)).draw(scan, None).mean
+    lines = Posterior("mmps", bundle, Sampling(samples=2, nfe=12)).draw(scan, None).mean
     assert score(lines) > score(total_variation(scan, 0.00225)) + 3
 
     spokes = noncartesian.golden_angle(16, scan.image_shape)
