@@ -33,19 +33,19 @@ class Move(NamedTuple):
 
     def image(self, x: Tensor) -> Tensor:
         """An image moved; what leaves on one side enters on the other. A mask of pixels is an image."""
-        return self.lines(x).roll((self.down, self.right), (-2, -1))
+        return self._turned(x).roll((self.down, self.right), (-2, -1))
 
     def back(self, x: Tensor) -> Tensor:
         """The image that `image` moved."""
-        return self.lines(x.roll((-self.down, -self.right), (-2, -1)))
+        return self._turned(x.roll((-self.down, -self.right), (-2, -1)))
 
     def samples(self, y: Tensor) -> Tensor:
         """The k-space of the moved image."""
-        return self.lines(y) * ramp(y.shape, self.down, self.right).to(y.device)
+        return self._turned(y) * ramp(y.shape, self.down, self.right).to(y.device)
 
     def lines(self, mask: Tensor) -> Tensor:
         """Where k-space was measured, which does not depend on a shift."""
-        return mirror(mask) if self.mirrored else mask
+        return self._turned(mask)
 
     def operator(self, A: Masked) -> Masked:
         """The operator of the moved scan.
@@ -63,6 +63,9 @@ class Move(NamedTuple):
         if isinstance(encoding, Sense):
             encoding = Sense(self.image(encoding.maps))
         return Masked(encoding, self.lines(A.mask))
+
+    def _turned(self, x: Tensor) -> Tensor:
+        return mirror(x) if self.mirrored else x
 
 
 def positions(law: SymmetryFacts) -> tuple[Move, ...]:

@@ -138,7 +138,7 @@ class Leaning(Gaussian):
 MOVES = st.builds(Move, st.booleans(), st.integers(-3, 3), st.integers(-3, 3))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(rows=st.integers(8, 17), columns=st.integers(8, 17), domain=st.sampled_from(["kspace", "image"]), one=MOVES)
 def test_symmetric_answers_do_not_depend_on_the_position(rows: int, columns: int, domain: str, one: Move) -> None:
     """Operator, answer and way back fit together: else the mean of several positions would be of several scans."""
