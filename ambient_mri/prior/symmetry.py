@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -74,9 +75,8 @@ def positions(law: SymmetryFacts) -> tuple[Move, ...]:
     A network that folds 2 × 2 pixels sees another image where a head lies on odd pixels. Further shifts add next to
     nothing to these.
     """
-    return tuple(
-        Move(mirrored, by, by) for by in range(1 + min(law.shift, 1)) for mirrored in (False, True)[: 1 + law.mirror]
-    )
+    shifts, mirrored = (0, 1) if law.shift else (0,), (False, True) if law.mirror else (False,)
+    return tuple(Move(turned, by, by) for by, turned in product(shifts, mirrored))
 
 
 @dataclass(frozen=True)
