@@ -53,6 +53,8 @@ def add(commands: Commands) -> None:
         metavar="BUNDLE",
         help="start from a trained bundle of this preset, or one of fewer stages",
     )
+    rate = "highest learning rate, default: 1e-3; 3e-4 to go on with scans like those that --init knows"
+    add.add_argument("--peak-rate", type=positive, default=1e-3, metavar="R", help=rate)
     ahead = "processes that prepare batches; default: 0 on a processor, else up to 8. The result is the same"
     add.add_argument("--workers", type=count_or_zero, metavar="N", help=ahead)
     where = "keep the figures as an MLflow run too: http://server:5000 or sqlite:///runs.db"
@@ -107,6 +109,7 @@ def train(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         init=arguments.init,
+        peak_rate=arguments.peak_rate,
         device=device(arguments.device),
         workers=arguments.workers,
         method=arguments.method,

@@ -47,26 +47,28 @@ class Length:
 class Learner:
     """Mutable state of a training.
 
-    `network` is what gradients change (wrapped for data-parallel runs), `average` what is used.
+    `network` is what gradients change (wrapped for data-parallel runs), `average` what is used; `peak_rate` is the
+    learning rate after the warm-up.
     """
 
     network: Cascade | nn.parallel.DistributedDataParallel
     average: Cascade
     optimisers: tuple[torch.optim.Optimizer, ...]
     precision: torch.dtype
+    peak_rate: float = PEAK_RATE
     step: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, network: Cascade, precision: torch.dtype) -> Learner:
+    def start(cls, network: Cascade, precision: torch.dtype, peak_rate: float = PEAK_RATE) -> Learner:
         inner = {id(weight) for weight in network.inner_matrices()}
         others = [weight for weight in network.parameters() if id(weight) not in inner]
         optimisers = (
-            Muon(network.inner_matrices(), lr=PEAK_RATE),
-            torch.optim.AdamW(others, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True),
+            Muon(network.inner_matrices(), lr=peak_rate),
+            torch.optim.AdamW(others, lr=peak_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True),
         )
         average = copy.deepcopy(network).eval().requires_grad_(False)
-        return cls(network, average, optimisers, precision)
+        return cls(network, average, optimisers, precision, peak_rate)
 
     @property
     def prior(self) -> AmbientPrior:
@@ -107,7 +109,8 @@ class Learner:
 
     def rate(self, progress: float) -> float:
         """Linear warm-up, then a half cosine over the run."""
-        decayed = FINAL_RATE + (PEAK_RATE - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        final = min(FINAL_RATE, self.peak_rate)
+        decayed = final + (self.peak_rate - final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return decayed * min(1.0, (self.step + 1) / WARM_UP_STEPS)
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from ambient_mri.prior.bundle import initialise, save_bundle
 from ambient_mri.prior.card import ADVERSARIAL
 from ambient_mri.prior.checkpoint import resume, save_checkpoint, settle
 from ambient_mri.prior.feed import Prepared, default_workers, feed
-from ambient_mri.prior.learner import Learner, Length
+from ambient_mri.prior.learner import PEAK_RATE, Learner, Length
 from ambient_mri.prior.monitor import Monitor, Preview
 from ambient_mri.prior.network import architecture, build_network, has_bfloat16
 from ambient_mri.prior.shipped import called
@@ -57,6 +57,9 @@ class TrainOptions:
         "auto" (bfloat16 where the processor has it), "float32" or "bfloat16": inside the network only.
     init
         Bundle whose weights training starts from: of the same preset, or of one with fewer of the same stages.
+    peak_rate
+        Highest learning rate, after the warm-up. Going on with scans like those that `init` knows, the default undoes
+        some of what it learned; a third of it does not.
     workers
         Processes that prepare batches ahead; None: none on a processor, those that are free beside a GPU.
     method
@@ -76,6 +79,7 @@ class TrainOptions:
     batch_size: int = BATCH
     precision: str = "auto"
     init: Path | None = None
+    peak_rate: float = PEAK_RATE
     device: str = "cpu"
     workers: int | None = None
     method: str = "ambient"
@@ -183,15 +187,15 @@ def _prepare(options: TrainOptions) -> tuple[DataSpec, Scans, Identifiability]:
 def _learner(options: TrainOptions, scans: Scans, process: _Process) -> Learner:
     """What the method trains, at its first step."""
     if options.method == ADVERSARIAL:
-        if process.world > 1 or options.init is not None:
-            raise InputError("AmbientGAN trains in one process, from random weights", where="--method ambientgan",
-                             remedy="Leave torchrun and --init out")  # fmt: skip
+        if process.world > 1 or options.init is not None or options.peak_rate != PEAK_RATE:
+            raise InputError("AmbientGAN trains in one process, from random weights, at rates of its own",
+                             where="--method ambientgan", remedy="Leave out torchrun, --init, --peak-rate")  # fmt: skip
         adversaries = Adversaries(options.preset, scans.image_shape, options.seed).to(options.device)
         return AdversarialLearner.begin(adversaries, options.seed)
     network = build_network(architecture(options.preset), options.seed).to(options.device)
     if options.init is not None:
         initialise(options.init, network, options.preset)
-    return Learner.start(network, _precision(options))
+    return Learner.start(network, _precision(options), options.peak_rate)
 
 
 def _run(options: TrainOptions, learner: Learner, scans: Scans, process: _Process, monitor: Monitor | None) -> None:
@@ -262,5 +266,5 @@ def _identity(options: TrainOptions, spec: DataSpec) -> dict[str, Any]:
     return {
         "data": spec.name, "data_sha256": spec.sha256, "preset": options.preset, "method": options.method,
         "seed": options.seed, "batch": options.batch_size, "precision": str(_precision(options)).removeprefix("torch."),
-        "init": None if options.init is None else called(options.init),
+        "init": None if options.init is None else called(options.init), "peak_rate": options.peak_rate,
     }  # fmt: skip

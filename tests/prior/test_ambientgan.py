@@ -79,6 +79,8 @@ def test_other_bundles_have_no_generator(tiny_bundle: Path) -> None:
 def test_what_one_process_cannot_do_is_refused(options: TrainOptions, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="from random weights"):
         train(replace(options, out=tmp_path, init=bundle))
+    with pytest.raises(InputError, match="at rates of its own"):
+        train(replace(options, out=tmp_path, peak_rate=3e-4))
     for preset in ("tiny", "deep"):
         with pytest.raises(InputError, match="a network of other sizes"):  # a generator is no start for a denoiser
             train(replace(options, out=tmp_path, init=bundle, method="ambient", preset=preset))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.learner import FINAL_RATE, PEAK_RATE, WARM_UP_STEPS, Learner
 from ambient_mri.prior.muon import Muon, orthogonal_factor
 from ambient_mri.prior.network import architecture, build_network
 
@@ -61,6 +61,21 @@ def test_equal_shapes_together_step_as_each_alone() -> None:
         Muon([weight], lr=0.1).step()
     for one, other in zip(together, alone, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_the_rate_rises_to_its_peak_and_falls() -> None:
+    network = build_network(architecture("tiny"), 0)
+    learner, usual = Learner.start(network, torch.float32, 3e-4), Learner.start(network, torch.float32)
+    lowest = Learner.start(network, torch.float32, 1e-6)
+    for one in (learner, usual, lowest):
+        one.step = WARM_UP_STEPS
+    assert learner.rate(0) == pytest.approx(3e-4)
+    assert usual.rate(0) == pytest.approx(PEAK_RATE)
+    assert learner.rate(0.5) == pytest.approx((3e-4 + FINAL_RATE) / 2)
+    assert learner.rate(1) == pytest.approx(FINAL_RATE)
+    assert lowest.rate(1) == lowest.rate(0) == pytest.approx(1e-6), "below the usual end it does not rise"
+    learner.step = 0
+    assert learner.rate(0) == pytest.approx(3e-4 / WARM_UP_STEPS)
 
 
 def test_every_weight_has_one_optimiser_and_the_ends_are_not_orthogonalised() -> None:

@@ -25,6 +25,7 @@ from ambient_mri.patterns import RandomLines
 from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
 from ambient_mri.prior.feed import Prepared, compared, feed
+from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.steps import Batches, Place, draw
 from ambient_mri.prior.training import TrainOptions, dry_run, train
@@ -77,6 +78,17 @@ def test_every_place_of_a_training_draws_by_its_step_and_position() -> None:
             assert torch.equal(batch[1].further.weight[position], alone.further.weight[0])
     noises = torch.cat([batch[1].noise for batch in made.values() if isinstance(batch, tuple)])
     assert len({float(noise.real.sum()) for noise in noises}) == 8
+
+
+def test_the_peak_rate_is_used_and_part_of_what_a_folder_trains(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=2, out=tmp_path / "slow", peak_rate=1e-9)
+    began = build_network(architecture(options.preset), options.seed).state_dict()
+    slow = load_file(train(options) / "models/model.safetensors")
+    usual = load_file(train(replace(OPTIONS, steps=2, out=tmp_path / "usual")) / "models/model.safetensors")
+    assert all(torch.allclose(slow[name], began[name], atol=1e-8) for name in slow)
+    assert any(not torch.allclose(usual[name], slow[name], atol=1e-6) for name in slow)
+    with pytest.raises(InputError, match="peak_rate"):
+        train(replace(options, peak_rate=3e-4))
 
 
 def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
