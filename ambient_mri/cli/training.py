@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
         metavar="BUNDLE",
         help="start from a trained bundle of this preset, or one of fewer stages",
     )
-    rate = "highest learning rate, default: 1e-3; 3e-4 to go on with scans like those that --init knows"
+    rate = "highest learning rate, default: %(default)s; 3e-4 to go on with scans like those that --init knows"
     add.add_argument("--peak-rate", type=positive, default=1e-3, metavar="R", help=rate)
     ahead = "processes that prepare batches; default: 0 on a processor, else up to 8. The result is the same"
     add.add_argument("--workers", type=count_or_zero, metavar="N", help=ahead)

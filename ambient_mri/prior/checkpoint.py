@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save
 
 from ambient_mri import files
 from ambient_mri.errors import InputError
-from ambient_mri.prior.learner import Learner
+from ambient_mri.prior.learner import PEAK_RATE, Learner
 
 CHECKPOINT, RUN, LOG = "checkpoint.safetensors", "run.json", "training.jsonl"
+BEFORE = {"peak_rate": PEAK_RATE}
+"""What trainings had that were begun before `run.json` named it."""
 
 
 def save_checkpoint(folder: Path, learner: Learner) -> None:
@@ -65,7 +67,7 @@ def settle(folder: Path, identity: dict[str, Any]) -> None:
     """
     path = folder / RUN
     if path.exists():
-        earlier = json.loads(path.read_text())
+        earlier = BEFORE | json.loads(path.read_text())
         for key, value in identity.items():
             if earlier.get(key) != value:
                 raise InputError(

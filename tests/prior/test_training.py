@@ -24,7 +24,9 @@ from ambient_mri.operators import Masked
 from ambient_mri.patterns import RandomLines
 from ambient_mri.prior import steps, training
 from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.checkpoint import settle
 from ambient_mri.prior.feed import Prepared, compared, feed
+from ambient_mri.prior.learner import PEAK_RATE
 from ambient_mri.prior.network import architecture, build_network
 from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.steps import Batches, Place, draw
@@ -89,6 +91,14 @@ def test_the_peak_rate_is_used_and_part_of_what_a_folder_trains(tmp_path: Path) 
     assert any(not torch.allclose(usual[name], slow[name], atol=1e-6) for name in slow)
     with pytest.raises(InputError, match="peak_rate"):
         train(replace(options, peak_rate=3e-4))
+
+
+def test_a_folder_that_names_no_peak_rate_was_trained_at_the_usual_one(tmp_path: Path) -> None:
+    """Trainings that were begun before it could be chosen are resumed."""
+    (tmp_path / "run.json").write_text('{"seed": 0}')
+    settle(tmp_path, {"seed": 0, "peak_rate": PEAK_RATE})
+    with pytest.raises(InputError, match=r"peak_rate = 0\.001"):
+        settle(tmp_path, {"seed": 0, "peak_rate": 3e-4})
 
 
 def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
