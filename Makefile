@@ -30,14 +30,17 @@ demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, 
 	@find $(DEMO) -name '*.png' -o -name '*.html' | sort | sed 's|^|  |'
 
 # A process a core, each with one thread, and the tests of a file in one process: they share what they train.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(shell nproc) --dist loadfile
-
-test: $(VENV)/.installed  ## everything but the trainings of minutes
-	$(PYTEST)
-
 # Files in the order of their names, by which the longest of them is the first, and not by how many tests they have.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
+MORE := $(shell echo $$(( $$(nproc) + 1 )))
+PROCESSES ?= $(shell nproc)
+MARKS ?= not slow
+
+test: $(VENV)/.installed  ## everything but the trainings of minutes; with MARKS= those too
+	$(PYTEST) $(PROCESSES) -m '$(MARKS)'
+
 slow: $(VENV)/.installed  ## trainings of minutes, processes that are killed: one process more than cores, since many wait
-	$(PYTEST) --numprocesses $$(( $(shell nproc) + 1 )) --no-loadscope-reorder -m slow
+	$(PYTEST) $(MORE) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

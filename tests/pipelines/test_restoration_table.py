@@ -80,8 +80,8 @@ def test_what_is_finished_is_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("untuned")
 def test_natural_images(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = _pipeline("natural_images"), tmp_path / "out"
-    words = [str(digits), "--image-size", "8", "--steps", "2", "--preset", "tiny", "--limit", "2", "--rates", "2.5"]
-    words += ["--tuning-slices", "2", "--out", str(out)]
+    words = [str(digits), "--image-size", "8", "--steps", "2", "--preset", "tiny", "--limit", "1", "--rates", "2.5"]
+    words += ["--tuning-slices", "1", "--out", str(out)]
     assert run(words) == 0
     found = json.loads((out / "results.json").read_text())
     assert [one["data"] for one in found] == ["pixels", "blocks"]

@@ -34,6 +34,7 @@ from ambient_mri.prior.training import TrainOptions, dry_run, train
 from ambient_mri.randomness import stream
 
 OPTIONS = TrainOptions(data="brain_demo", out=Path(), preset="tiny", steps=4, precision="float32")
+SMALL = "based_on: brain_demo\nsource: {subjects: 40, image_size: 32}\nsplit: {validation: 4, test: 4}\n"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,10 @@ def scans() -> list[Measurement]:
 
 def test_resumed_training_equals_the_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 2)
-    whole = train(replace(OPTIONS, out=tmp_path / "whole"))
-    parted = replace(OPTIONS, out=tmp_path / "parted")
+    (tmp_path / "small.yaml").write_text(SMALL)
+    options = replace(OPTIONS, data=str(tmp_path / "small.yaml"))
+    whole = train(replace(options, out=tmp_path / "whole"))
+    parted = replace(options, out=tmp_path / "parted")
 
     class Killed(RuntimeError):
         pass
@@ -138,7 +141,7 @@ def test_a_killed_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_ten_kills_lose_at_most_one_checkpoint_interval_each(tmp_path: Path) -> None:
     spec = tmp_path / "small.yaml"
-    spec.write_text("based_on: brain_demo\nsource: {subjects: 40, image_size: 32}\nsplit: {validation: 4, test: 4}\n")
+    spec.write_text(SMALL)
     program = (
         "from ambient_mri.prior import training; from pathlib import Path; training.CHECKPOINT_STEPS = 2;"
         f"training.train(training.TrainOptions({str(spec)!r}, Path({str(tmp_path)!r}), steps=1000, preset='tiny'))"
@@ -149,7 +152,7 @@ def test_ten_kills_lose_at_most_one_checkpoint_interval_each(tmp_path: Path) -> 
         return int(load_file(checkpoint)["step"]) if checkpoint.exists() else 0
 
     context = multiprocessing.get_context("forkserver")  # which imports once what ten processes run
-    context.set_forkserver_preload(["ambient_mri.prior.training", "monai.engines"])
+    context.set_forkserver_preload(["ambient_mri.prior.training", "monai.engines", "torch._dynamo"])
     for _ in range(10):
         before, patience = step(), time.monotonic() + 120
         process = context.Process(target=exec, args=(program, {}))

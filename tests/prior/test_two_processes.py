@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-STEPS = 6
+STEPS = 4
+SPEC = "based_on: brain_demo\nsource: {subjects: 40, image_size: 32}\nsplit: {validation: 4, test: 4}\n"
 PROGRAM = f"""
 import sys
 from dataclasses import replace
@@ -20,7 +21,7 @@ from pathlib import Path
 from ambient_mri.prior import training
 
 training.LOG_STEPS = 1
-options = training.TrainOptions("brain_demo", Path(sys.argv[1]), preset="tiny", precision="float32")
+options = training.TrainOptions(sys.argv[2], Path(sys.argv[1]), preset="tiny", precision="float32")
 training.train(replace(options, steps={STEPS}))
 """
 
@@ -29,8 +30,10 @@ def _run(out: Path, *launcher: str) -> list[float]:
     """The losses of a training, in order."""
     program = out.with_suffix(".py")
     program.write_text(PROGRAM)
+    spec = out.with_suffix(".yaml")
+    spec.write_text(SPEC)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, *launcher, str(program), str(out)], check=True, env=environment, timeout=1500)
+    subprocess.run([sys.executable, *launcher, str(program), str(out), str(spec)], check=True, env=environment, timeout=1500)
     entries = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
     losses = {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
     assert list(losses) == list(range(1, STEPS + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import re
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_peak_is_at_least_what_is_held() -> None:
     assert 0 < held_now() <= peak() * 1.01
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what this C library does with freed memory is its own")
+def test_what_was_freed_is_not_held() -> None:
+    before = held_now()
+    blocks = [np.ones(2**16, np.uint8) for _ in range(4096)]
+    assert held_now() > before + 2**27
+    last = blocks.pop()  # behind the others, so that they do not go back by themselves
+    del blocks
+    assert held_now() < before + 2**26 + last.nbytes
+
+
 def test_the_peak_of_a_program_is_not_that_of_who_started_it() -> None:
     held = np.ones(GIB, np.uint8)  # imports alone take .3 GiB, .7 under Python 3.13
     program = "from ambient_mri.reconstruction.memory import peak; print(peak())"
@@ -119,7 +130,7 @@ def test_the_case_that_does_not_fit_fails_alone(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "slices"), [("cg-sense", 20), ("one-step", 10), ("a-dps", 2)])
+@pytest.mark.parametrize(("method", "slices"), [("cg-sense", 20), ("one-step", 4), ("a-dps", 1)])
 def test_a_large_volume_stays_under_two_gib_and_the_model_is_loaded_once(
     tiny_bundle: Path, method: str, slices: int
 ) -> None:
