@@ -84,8 +84,8 @@ def test_patients_admitted_twice_are_suspected(spec: DataSpec) -> None:
 @pytest.mark.slow
 def test_planted_copies_are_recognised_among_real_brains(spec: DataSpec) -> None:
     """From R = 4 k-space alone: features know what was turned or moved, measured space what was mixed."""
-    train, hold = (open_side(spec, (part,), "measured", count) for part, count in (("train", 160), ("test", 60)))
-    network = embedder.train(torch.cat([train.pictures, hold.pictures])[None], embedder.Training(steps=60, seed=0))
+    train, hold = (open_side(spec, (part,), "measured", count) for part, count in (("train", 120), ("test", 60)))
+    network = embedder.train(torch.cat([train.pictures, hold.pictures])[None], embedder.Training(steps=40, seed=0))
     base, space = embedder.embed(network, train.pictures), MeasuredSpace.of(train, hold)
 
     def by_features(copies: Tensor) -> Closest:
