@@ -33,7 +33,9 @@ def _run(out: Path, *launcher: str) -> list[float]:
     spec = out.with_suffix(".yaml")
     spec.write_text(SPEC)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, *launcher, str(program), str(out), str(spec)], check=True, env=environment, timeout=1500)
+    subprocess.run(
+        [sys.executable, *launcher, str(program), str(out), str(spec)], check=True, env=environment, timeout=1500
+    )
     entries = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
     losses = {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
     assert list(losses) == list(range(1, STEPS + 1))

@@ -171,8 +171,10 @@ def test_a_cluster_without_workers_is_said_and_given_up(
             with pytest.raises(InputError, match=r"no worker for 0 min.*dask worker tcp://.*the same command goes on"):
                 reconstruct(None, scans, out, method="zero-filled", cluster=address, progress=progress)
         assert any(line.startswith("no worker yet") for line in lines)
-        done = json.loads((out / "manifest.json").read_text())["files"]
-        assert 3 <= len(done) < CASES - 1, "what was done is kept"
+        kept = json.loads((out / "manifest.json").read_text())
+        done = kept["files"]
+        assert len(done) + len(kept["failed"]) >= 3, "what was done is kept; the damaged one may be among the first"
+        assert len(done) < CASES - 1
         monkeypatch.setattr(cluster, "TIMEOUT_S", 60.0)
         with _program(_worker(address)), pytest.raises(PartlyDone) as caught:
             reconstruct(None, scans, out, method="zero-filled", cluster=address)
