@@ -31,16 +31,14 @@ demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, 
 
 # A process a core, each with one thread, and the tests of a file in one process: they share what they train.
 # Files in the order of their names, by which the longest of them is the first, and not by how many tests they have.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
-MORE := $(shell echo $$(( $$(nproc) + 1 )))
 PROCESSES ?= $(shell nproc)
 MARKS ?= not slow
 
 test: $(VENV)/.installed  ## everything but the trainings of minutes; with MARKS= those too
-	$(PYTEST) $(PROCESSES) -m '$(MARKS)'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder -m '$(MARKS)'
 
-slow: $(VENV)/.installed  ## trainings of minutes, processes that are killed: one process more than cores, since many wait
-	$(PYTEST) $(MORE) -m slow
+slow:  ## trainings of minutes, processes that are killed: one process more than cores, since many wait
+	$(MAKE) test MARKS=slow PROCESSES=$$(( $$(nproc) + 1 ))
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -113,8 +113,8 @@ def network_bytes(network: Architecture, shape: tuple[int, int], *, derivative: 
 def held_now() -> int:
     """Resident bytes of this process; where the system does not say, the most it ever held.
 
-    What earlier cases freed goes back to the system first: the C library keeps it for the next request, and it would
-    count as held (measured after one case of `a-dps`: .7 GiB).
+    What earlier cases freed goes back to the system first: the C library keeps it for the next request, as the program
+    asks it to (`cli.allocator`), and it would count as held (measured after one case of `a-dps`: .7 GiB).
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # glibc has it, musl not

@@ -32,9 +32,9 @@ from ambient_mri.prior.objective import ambient_loss
 from ambient_mri.prior.steps import Batches, Place, draw
 from ambient_mri.prior.training import TrainOptions, dry_run, train
 from ambient_mri.randomness import stream
+from tests.prior.small import SPEC
 
 OPTIONS = TrainOptions(data="brain_demo", out=Path(), preset="tiny", steps=4, precision="float32")
-SMALL = "based_on: brain_demo\nsource: {subjects: 40, image_size: 32}\nsplit: {validation: 4, test: 4}\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def scans() -> list[Measurement]:
 
 def test_resumed_training_equals_the_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 2)
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(SPEC)
     options = replace(OPTIONS, data=str(tmp_path / "small.yaml"))
     whole = train(replace(options, out=tmp_path / "whole"))
     parted = replace(options, out=tmp_path / "parted")
@@ -141,7 +141,7 @@ def test_a_killed_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_ten_kills_lose_at_most_one_checkpoint_interval_each(tmp_path: Path) -> None:
     spec = tmp_path / "small.yaml"
-    spec.write_text(SMALL)
+    spec.write_text(SPEC)
     program = (
         "from ambient_mri.prior import training; from pathlib import Path; training.CHECKPOINT_STEPS = 2;"
         f"training.train(training.TrainOptions({str(spec)!r}, Path({str(tmp_path)!r}), steps=1000, preset='tiny'))"

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.prior.small import SPEC
+
 STEPS = 4
-SPEC = "based_on: brain_demo\nsource: {subjects: 40, image_size: 32}\nsplit: {validation: 4, test: 4}\n"
 PROGRAM = f"""
 import sys
 from dataclasses import replace
