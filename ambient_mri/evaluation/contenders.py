@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from ambient_mri.data.spec import DataSpec
 from ambient_mri.evaluation.scoring import Batch, Scores
 from ambient_mri.evaluation.tuning import tune
 from ambient_mri.reconstruction import methods as named
+from ambient_mri.reconstruction.estimates import Solve
 
 if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
@@ -37,18 +38,19 @@ class Contender:
     def tuned(self, held: Sequence[Batch]) -> Tuned:
         """On the validation split."""
 
-        def score(strength: float | None, run: named.Reconstruct = self.quick) -> float:
+        def score(strength: float | None, solves: Iterable[Solve]) -> float:
             scores = Scores(("psnr",))
-            for batch in held:
-                image = run(batch.measurement, strength).abs().cpu()
-                scores.add(batch.measurement.scan_ids, batch.patients, batch.truth, image)
+            for batch, solve in zip(held, solves, strict=True):
+                scores.add(batch.measurement.scan_ids, batch.patients, batch.truth, solve(strength).abs().cpu())
             scores.close()
             return scores.mean("psnr")
 
+        whole = (self.run.begin(batch.measurement) for batch in held)
         if not named.has_strength(self.name):
-            return Tuned(None, score(None, self.run), ())
-        strength, curve = tune(score, named.TYPICAL[self.name])
-        best = score(strength, self.run) if self.name in named.POSTERIOR else max(figure for _, figure in curve)
+            return Tuned(None, score(None, whole), ())
+        begun = [self.quick.begin(batch.measurement) for batch in held]
+        strength, curve = tune(lambda strength: score(strength, begun), named.TYPICAL[self.name])
+        best = score(strength, whole) if self.name in named.POSTERIOR else max(figure for _, figure in curve)
         return Tuned(strength, best, tuple(curve))
 
 

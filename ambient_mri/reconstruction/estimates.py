@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ambient_mri.prior.bundle import Bundle
     from ambient_mri.prior.preconditioning import Prior
 
-Run = Callable[[Measurement, float | None], Tensor]
+Solve = Callable[[float | None], Tensor]
+"""Strength → image `(b, 1, y, x)`; without a strength, the usual one."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,21 @@ class Estimate:
 
     Parameters
     ----------
+    begun
+        Does for a measurement what no strength changes, which is all that the network does but in turns with a solve.
     evaluations
         Of the network, a slice.
     """
 
-    run: Run
+    begun: Callable[[Measurement], Solve]
     evaluations: int = 0
 
+    def begin(self, measurement: Measurement, /) -> Solve:
+        solve = self.begun(measurement)
+        return lambda strength: measurement.band_limited(solve(strength))
+
     def __call__(self, measurement: Measurement, strength: float | None, /) -> Tensor:
-        return measurement.band_limited(self.run(measurement, strength))
+        return self.begin(measurement)(strength)
 
 
 def by_one_step(bundle: Bundle) -> Estimate:
@@ -59,15 +66,15 @@ def by_one_step_averaged(bundle: Bundle) -> Estimate:
     return Estimate(_consistent(Averaged(prior, moves), bundle.card.consistency), len(moves))
 
 
-def _consistent(prior: Prior, default: float) -> Run:
-    from ambient_mri.sampling.one_step import one_step
+def _consistent(prior: Prior, default: float) -> Callable[[Measurement], Solve]:
+    from ambient_mri.sampling.one_step import consistent, one_step
 
-    def run(measurement: Measurement, strength: float | None) -> Tensor:
+    def begun(measurement: Measurement) -> Solve:
         with torch.inference_mode():
-            image: Tensor = one_step(prior, measurement, consistency=default if strength is None else strength)
-        return image
+            expected = one_step(prior, measurement)
+        return lambda strength: consistent(measurement, expected, default if strength is None else strength)
 
-    return run
+    return begun
 
 
 def by_plug_and_play(bundle: Bundle) -> Estimate:
@@ -83,29 +90,33 @@ def by_plug_and_play(bundle: Bundle) -> Estimate:
         with torch.inference_mode():
             return plug_and_play(prior, Observation.of(measurement), measurement.encoding(), strength=chosen)
 
-    return Estimate(run, 1 + STEPS)
+    return Estimate(lambda measurement: partial(run, measurement), 1 + STEPS)
 
 
 def by_one_step_tv(bundle: Bundle) -> Estimate:
     """One evaluation; then the solve that also asks for edges, with the model card's weight of the network's image."""
+    from ambient_mri.sampling.one_step import one_step
     from ambient_mri.sampling.proper import ambient_network
 
     prior, consistency = ambient_network(bundle), bundle.card.consistency
 
-    def run(measurement: Measurement, strength: float | None) -> Tensor:
-        from ambient_mri.sampling.one_step import one_step
-
-        strength = default_strength("one-step-tv", measurement) if strength is None else strength
+    def begun(measurement: Measurement) -> Solve:
+        measured = measurement.to("cpu")
         with torch.inference_mode():
             expected = one_step(prior, measurement).cpu()
-        image = classical.total_variation(measurement.to("cpu"), strength, expected=expected, consistency=consistency)
-        return image.to(measurement.y.device)
 
-    return Estimate(run, 1)
+        def solve(strength: float | None) -> Tensor:
+            strength = default_strength("one-step-tv", measurement) if strength is None else strength
+            image = classical.total_variation(measured, strength, expected=expected, consistency=consistency)
+            return image.to(measurement.y.device)
+
+        return solve
+
+    return Estimate(begun, 1)
 
 
 def by_classical(method: str) -> Estimate:
-    return Estimate(partial(_classical, method))
+    return Estimate(lambda measurement: partial(_classical, method, measurement))
 
 
 def _classical(method: str, measurement: Measurement, strength: float | None) -> Tensor:

@@ -45,6 +45,9 @@ class Reconstruct(Protocol):
     def evaluations(self) -> int:
         """Network evaluations a slice (NFE); for posterior samples those of all samples together."""
 
+    def begin(self, measurement: Measurement, /) -> estimates.Solve:
+        """What no strength changes, done once for all that are tried: strength → image."""
+
     def __call__(self, measurement: Measurement, strength: float | None, /) -> Tensor: ...
 
 

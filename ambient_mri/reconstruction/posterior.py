@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
+from ambient_mri.reconstruction.estimates import Solve
 from ambient_mri.sampling import a_dps, a_fill, ddrm, dds, dps, mmps
 from ambient_mri.sampling.annealing import affordable, schedule
 from ambient_mri.sampling.ensemble import Ensemble, Sampler, ensemble
@@ -147,6 +149,10 @@ class Posterior:
             self.kind.sampler, self.prior, observed, scan_ids, levels, samples=self.sampling.samples,
             strength=self.strength if strength is None else strength, seed=self.sampling.seed, at_once=self.at_once,
         )  # fmt: skip
+
+    def begin(self, measurement: Measurement) -> Solve:
+        """A strength changes samples from their first level on."""
+        return partial(self, measurement)
 
     def __call__(self, measurement: Measurement, strength: float | None) -> Tensor:
         return self.draw(measurement, strength).mean

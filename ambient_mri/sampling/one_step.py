@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ambient_mri.measurement import Measurement
+from ambient_mri.operators import Masked
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA, Prior
 from ambient_mri.sampling.observation import Observation
 from ambient_mri.solvers import conjugate_gradients
@@ -22,10 +23,19 @@ def one_step(prior: Prior, measured: Measurement | Observation, *, consistency: 
         λ: squared noise over squared error of the network's image. None: the network's image as it is, which for
         a Gaussian prior is the posterior mean already.
     """
-    A = measured.operator() if isinstance(measured, Measurement) else measured.A
+    A = _operator(measured)
     x_in = A.adjoint(measured.y)
     estimate = prior.denoise(x_in, measured.noise_std.clamp_min(LOWEST_SIGMA).expand(len(x_in)), A)
-    if consistency is None:
-        return estimate
-    lam = torch.full((len(measured), 1, 1, 1), consistency, device=x_in.device)
-    return estimate + conjugate_gradients(A, x_in - A.normal(estimate), lam, max_iterations=100)
+    return estimate if consistency is None else consistent(measured, estimate, consistency)
+
+
+def consistent(measured: Measurement | Observation, estimate: Tensor, lam: float) -> Tensor:
+    """argmin ‖Ax - y‖² + λ‖x - `estimate`‖²: the solve of `one_step`, which alone depends on λ."""
+    A = _operator(measured)
+    weight = torch.full((len(measured), 1, 1, 1), lam, device=estimate.device)
+    missed = A.adjoint(measured.y) - A.normal(estimate)
+    return estimate + conjugate_gradients(A, missed, weight, max_iterations=100)
+
+
+def _operator(measured: Measurement | Observation) -> Masked:
+    return measured.operator() if isinstance(measured, Measurement) else measured.A

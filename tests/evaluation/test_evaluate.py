@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ambient_mri.data.dataset import open_evaluation
 from ambient_mri.data.spec import DataSpec, load_spec
 from ambient_mri.errors import InputError
 from ambient_mri.evaluation import evaluate as module
 from ambient_mri.evaluation import scoring
+from ambient_mri.evaluation.contenders import contenders
 from ambient_mri.evaluation.evaluate import evaluate
 from ambient_mri.evaluation.results import Evaluation
+from ambient_mri.evaluation.scoring import batches
 from ambient_mri.measurement import Measurement
+from ambient_mri.operators import Masked
 from ambient_mri.prior.bundle import load_bundle
+from ambient_mri.prior.preconditioning import AmbientPrior
 from ambient_mri.prior.shipped import located
 from ambient_mri.reconstruction import estimates, methods
 from ambient_mri.reconstruction.posterior import Sampling
@@ -101,6 +107,28 @@ def test_figures_do_not_depend_on_the_batch(evaluation: Evaluation, monkeypatch:
     assert again.rows[0].psnr.mean == pytest.approx(row.psnr.mean, abs=1e-3)
 
 
+@pytest.mark.parametrize("method", ["one-step", "one-step-averaged", "one-step-tv"])
+def test_no_strength_asks_the_network_again(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    denoise = AmbientPrior.denoise
+
+    def counted(self: AmbientPrior, x_in: torch.Tensor, sigma: torch.Tensor, given: Masked) -> torch.Tensor:
+        calls.append(len(x_in))
+        return denoise(self, x_in, sigma, given)
+
+    monkeypatch.setattr(AmbientPrior, "denoise", counted)
+    bundle = load_bundle(located("brain_flair_64"))
+    (contender,) = contenders(bundle, "kspace", [method], None).values()
+    held = list(batches(open_evaluation(_small(), "validation", limit=2), "cpu"))
+    tuned = contender.tuned(held)
+    assert len(tuned.curve) > 5
+    assert sum(calls) == 2 * contender.run.evaluations
+    image = contender.run(held[0].measurement, tuned.strength)
+    again = contender.run.begin(held[0].measurement)
+    again(10 * (tuned.strength or 1))
+    assert torch.equal(again(tuned.strength), image), "whatever was tried before"
+
+
 def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, float | None]] = []
 
@@ -109,7 +137,7 @@ def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pyt
             asked.extend((scan_id, strength) for scan_id in measurement.scan_ids)
             return 1.02 * methods.reconstruction("tv", None)(measurement, 0.003)
 
-        return estimates.Estimate(run, 1)
+        return estimates.Estimate(lambda measurement: partial(run, measurement), 1)
 
     monkeypatch.setattr(estimates, "by_one_step", fake)
     model = load_bundle(located("brain_flair_64"))
