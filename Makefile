@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-DEMO_MINUTES ?= 5
+DEMO_MINUTES ?= 4
 export OMP_NUM_THREADS ?= $(shell nproc)
 unexport PYTHONDONTWRITEBYTECODE  # or every process compiles the package and the tests again
 
@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## train on the built-in cohort, sample, reconstruct, 
 	$(BIN)/ambient-mri sample $(DEMO)/train/bundle -n 16 --out $(DEMO)/samples
 	$(BIN)/ambient-mri data simulate brain_demo --coils 4 --acceleration 4 --noise 0.02 --limit 2 --out $(DEMO)/scans
 	$(BIN)/ambient-mri reconstruct $(DEMO)/train/bundle $(DEMO)/scans/*.h5 --out $(DEMO)/reconstructions
-	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 --tuning-slices 16 \
+	$(BIN)/ambient-mri evaluate $(DEMO)/train/bundle --data brain_demo --split test --acceleration 2,4,8 --limit 24 --tuning-slices 8 \
 	    --json $(DEMO)/evaluation.json --html $(DEMO)/evaluation.html
 	$(BIN)/ambient-mri audit $(DEMO)/train/bundle --data brain_demo --level quick --out $(DEMO)/audit
 	@echo; echo 'Pictures and pages:'

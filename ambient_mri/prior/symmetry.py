@@ -56,6 +56,8 @@ class Move(NamedTuple):
         InputError
             If the measurement has no place on the grid of the image.
         """
+        if self == STILL:
+            return A
         encoding: Encoding = A.encoding
         if isinstance(encoding, SigpyEncoding):
             raise InputError("a scan off the grid cannot be moved sample by sample", remedy="Use one-step")
@@ -65,16 +67,25 @@ class Move(NamedTuple):
             encoding = Sense(self.image(encoding.maps))
         return Masked(encoding, self.lines(A.mask))
 
+    def asked(self, prior: Prior, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        """h_θ's answer to the moved scan, moved back."""
+        return self.back(prior.denoise(self.image(x_in), sigma, self.operator(given)))
+
     def _turned(self, x: Tensor) -> Tensor:
         return mirror(x) if self.mirrored else x
 
 
-def positions(law: SymmetryFacts) -> tuple[Move, ...]:
+STILL = Move(False, 0, 0)
+
+
+def positions(law: SymmetryFacts | None) -> tuple[Move, ...]:
     """A scan as it is, mirrored, a pixel down and to the right, and both, as far as the law has them.
 
     A network that folds 2 × 2 pixels sees another image where a head lies on odd pixels. Further shifts add next to
     nothing to these.
     """
+    if law is None:
+        return (STILL,)
     shifts, mirrored = (0, 1) if law.shift else (0,), (False, True) if law.mirror else (False,)
     return tuple(Move(turned, by, by) for by, turned in product(shifts, mirrored))
 
@@ -90,8 +101,7 @@ class Averaged:
     moves: tuple[Move, ...]
 
     def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
-        answers = [move.back(self.prior.denoise(move.image(x_in), sigma, move.operator(given))) for move in self.moves]
-        return torch.stack(answers).mean(0)
+        return torch.stack([move.asked(self.prior, x_in, sigma, given) for move in self.moves]).mean(0)
 
 
 def move(

@@ -12,6 +12,7 @@ from torch import Tensor
 from ambient_mri.errors import InputError
 from ambient_mri.measurement import Measurement
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
+from ambient_mri.prior.symmetry import positions
 from ambient_mri.reconstruction.estimates import Solve
 from ambient_mri.sampling import a_dps, a_fill, ddrm, dds, dps, mmps
 from ambient_mri.sampling.annealing import affordable, schedule
@@ -110,7 +111,8 @@ class Posterior:
         self.method, self.kind, self.sampling = method, kind, sampling
         self.prior: object
         if kind.ambient:
-            self.prior = Ambient(ambient_network(bundle), a_fill.completed(bundle.card.pattern()))
+            law = a_fill.completed(bundle.card.pattern())
+            self.prior = Ambient(ambient_network(bundle), law, positions(bundle.card.symmetry))
         else:
             self.prior = proper_prior(bundle)
         self.low = max(bundle.card.noise_std, LOWEST_SIGMA)

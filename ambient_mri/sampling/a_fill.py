@@ -5,6 +5,8 @@ asked as in training: measured samples enter as ỹ_σ = y + √(σ² - σ_y²) 
 others start from the one-step image with a little noise (the measurement already decides what is coarse) and go down
 the noise levels; what Ã hides is filled in. At the last level the image is E[x | y, the sampled part].
 
+Where training moved scans about, evaluations look at the scan in several positions, one after the other: what the
+network gets wrong in one the next does not confirm (Terris et al. 2024, for plug-and-play iterations).
 Every evaluation is one that the network was trained for, which is why the mean of a few samples is better than one
 step; a fixed Ã that leaves out what was measured, or a gradient through the network, loses more than sampling gains.
 """
@@ -13,14 +15,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import torch
 from torch import Generator, Tensor
 
 from ambient_mri.errors import InputError
-from ambient_mri.operators import Masked, keep
+from ambient_mri.operators import Masked, SigpyEncoding, keep
 from ambient_mri.patterns import Pattern
 from ambient_mri.prior.preconditioning import LOWEST_SIGMA
+from ambient_mri.prior.symmetry import STILL
 from ambient_mri.sampling.annealing import anneal
 from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
@@ -70,6 +74,7 @@ def a_fill(
         raise InputError("Ã has to show all that was measured, in the same encoding", where="a-fill",
                          remedy="Use `completed` for the law of Ã, or a-dps")  # fmt: skip
     y = keep(A.mask, observed.y)
+    turns = cycle((STILL,) if isinstance(A.encoding, SigpyEncoding) else ambient.positions)
     noise_std = observed.noise_std.clamp_min(LOWEST_SIGMA)
 
     with torch.no_grad():
@@ -80,9 +85,9 @@ def a_fill(
             level = noise_std.clamp_min(sigma)
             added = (level.square() - observed.noise_std.square()).clamp_min(0).sqrt()[:, None, None, None]
             shown = torch.where(A.mask, y + added * noise, A.encoding.forward(x) + sigma * lifted.beyond)
-            return ambient.prior.denoise(given.adjoint(shown), level, given)
+            return next(turns).asked(ambient.prior, given.adjoint(shown), level, given)
 
-        first = ambient.prior.denoise(A.adjoint(y), noise_std, A)
+        first = next(turns).asked(ambient.prior, A.adjoint(y), noise_std, A)
         image = anneal(estimate, first + levels[0] * noise_like(first, rngs), rngs, levels)
         if math.isinf(strength):
             return image

@@ -18,6 +18,7 @@ from ambient_mri.operators import Identity, Masked, Sense
 from ambient_mri.prior.bundle import Bundle
 from ambient_mri.prior.card import REFINED, Card
 from ambient_mri.prior.preconditioning import Prior
+from ambient_mri.prior.symmetry import STILL, Move
 from ambient_mri.sampling.observation import Observation
 
 REMEDY = (
@@ -50,10 +51,13 @@ class Ambient:
     ----------
     given
         Draws Ã for a batch, sample i from generator i only.
+    positions
+        Those in which a-fill shows it a scan, in turns. A-DPS, as published, shows it as it lies.
     """
 
     prior: Prior
     given: Callable[[Observation, Sequence[Generator]], Masked]
+    positions: tuple[Move, ...] = (STILL,)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,12 @@ from ambient_mri.patterns import Pixels, RandomLines
 from ambient_mri.prior.bundle import about_data, load_bundle
 from ambient_mri.prior.shipped import located
 from ambient_mri.prior.steps import draw
-from ambient_mri.prior.symmetry import Averaged, Move, mirror, move, positions, ramp
+from ambient_mri.prior.symmetry import STILL, Averaged, Move, mirror, move, positions, ramp
 from ambient_mri.randomness import stream
 from ambient_mri.reconstruction.methods import reconstruction
+from ambient_mri.sampling.a_fill import a_fill, completed
+from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.proper import Ambient
 from ambient_mri.solvers import Resolvent
 
 LAW = SymmetryFacts(mirror=True, shift=3)
@@ -163,7 +166,35 @@ def test_what_leans_with_the_position_is_averaged_away() -> None:
     assert wrong[1] < 0.5 * wrong[0]
 
 
+class Watched(Gaussian):
+    """Keeps the masks that it is shown."""
+
+    def __init__(self) -> None:
+        self.masks: list[Tensor] = []
+
+    def denoise(self, x_in: Tensor, sigma: Tensor, given: Masked) -> Tensor:
+        self.masks.append(given.mask)
+        return super().denoise(x_in, sigma, given)
+
+
+@pytest.mark.parametrize("domain", ["kspace", "image"])
+def test_evaluations_of_a_fill_look_at_positions_in_turns(domain: str) -> None:
+    measurement, _ = scans((12, 16), domain)
+    observed, images, seen = Observation.of(measurement), [], []
+    for moves in ((STILL,), positions(LAW)):
+        watched, rngs = Watched(), [torch.Generator().manual_seed(k) for k in range(len(measurement))]
+        law = completed(RandomLines(2, 0.1) if domain == "kspace" else Pixels(0.5))
+        images.append(a_fill(Ambient(watched, law, moves), observed, rngs, [0.3, 0.2, 0.1, 0.05], strength=1e-3))
+        seen.append(watched.masks)
+    torch.testing.assert_close(images[1], images[0], atol=2e-3, rtol=0)  # this prior knows no position
+    for k, position in enumerate([*positions(LAW), STILL]):
+        moved = position.lines if domain == "kspace" else position.image
+        assert torch.equal(seen[1][k], moved(seen[0][k])), k
+    assert not torch.equal(seen[1][1], seen[0][1])
+
+
 def test_positions_are_those_of_the_law() -> None:
+    assert positions(None) == (STILL,)
     assert positions(SymmetryFacts()) == (Move(False, 0, 0),)
     assert positions(SymmetryFacts(mirror=True)) == (Move(False, 0, 0), Move(True, 0, 0))
     assert positions(SymmetryFacts(shift=4)) == (Move(False, 0, 0), Move(False, 1, 1))
