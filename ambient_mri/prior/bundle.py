@@ -160,6 +160,7 @@ def save_bundle(
         **data, version=ambient_mri.__version__, preset=identity["preset"], method=identity["method"],
         seed=identity["seed"], steps=learner.step, minutes=learner.seconds / 60, precision=identity["precision"],
         initialised_from=identity["init"], identifiability=answer.explain(), batch_size=identity["batch"],
+        peak_rate=None if isinstance(learner, AdversarialLearner) else learner.peak_rate,
         # λ weighs the noise of a sample against the squared error of the network's image
         consistency=1.0 if summary is None
         else min(max(2 * data["noise_std"] ** 2 / max(summary.error, 1e-9), 1e-4), 10.0),

@@ -76,6 +76,9 @@ class Card(BaseModel):
         Mean σ_y of some training scans in normalised units.
     initialised_from
         The bundle that training started from: the name of a model of the package, or a path.
+    peak_rate
+        Learning rate after the warm-up. None: of a model that has rates of its own, or a version before this fact
+        wrote the card.
     consistency
         Default λ of the data-consistency solve after one step.
     mixture
@@ -115,6 +118,7 @@ class Card(BaseModel):
     consistency: float
     withheld_nmse: tuple[float, float, float] | None
     batch_size: int = 8
+    peak_rate: float | None = None
     refinement: tuple[Lap, ...] = ()
     mixture: tuple[CardComponent, ...] | None = None
     symmetry: SymmetryFacts | None = None
@@ -162,6 +166,7 @@ class Card(BaseModel):
         lowest, highest = zip(*(one.acquisition.further.keep for one in self.components()), strict=True)
         origin = "SIMULATED from magnitude images" if self.simulated else "acquired"
         symmetry = "no" if self.symmetry is None else law_in_words(self.symmetry)
+        rate = "" if self.peak_rate is None else f", learning rate up to {self.peak_rate:g}"
         return f"""# {self.title}: {self.kind}
 
 Trained by ambient-mri {self.version} {self.learned_from}, for research; not for diagnostic use.
@@ -178,7 +183,7 @@ Trained by ambient-mri {self.version} {self.learned_from}, for research; not for
 | Noise | {self.noise_std:.4f} per real component (image standard deviation .5) |
 | Identifiability | {self.identifiability} |
 | Method | {self.method}, preset {self.preset}, seed {self.seed}, {self.precision} |
-| Length | {self.steps} steps of {self.batch_size} slices, {self.minutes:.1f} minutes |
+| Length | {self.steps} steps of {self.batch_size} slices, {self.minutes:.1f} minutes{rate} |
 | Started from | {self.initialised_from or "random weights"} |
 | Error on withheld measurements | {error} |
 {self._laps()}

@@ -156,7 +156,7 @@ def _lap(task: _Task, lap: int, folder: Path, model: Bundle) -> None:
     update = about_data(task.spec, task.scans) | {
         "method": REFINED, "symmetry": None, "preset": options.preset or card.preset, "seed": options.seed,
         "steps": card.steps + learner.step, "minutes": card.minutes + learner.seconds / 60,
-        "batch_size": options.batch_size,
+        "batch_size": options.batch_size, "peak_rate": learner.peak_rate,
         "initialised_from": card.initialised_from if card.method == REFINED else called(options.bundle),
         "refinement": (*earlier, done), "withheld_nmse": (error.nmse, error.low, error.high),
     }  # fmt: skip

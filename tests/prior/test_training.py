@@ -88,7 +88,10 @@ def test_every_place_of_a_training_draws_by_its_step_and_position() -> None:
 def test_the_peak_rate_is_used_and_part_of_what_a_folder_trains(tmp_path: Path) -> None:
     options = replace(OPTIONS, steps=2, out=tmp_path / "slow", peak_rate=1e-9)
     began = build_network(architecture(options.preset), options.seed).state_dict()
-    slow = load_file(train(options) / "models/model.safetensors")
+    bundle = train(options)
+    slow = load_file(bundle / "models/model.safetensors")
+    assert load_bundle(bundle).card.peak_rate == 1e-9
+    assert "learning rate up to 1e-09 |" in (bundle / "docs/README.md").read_text()
     usual = load_file(train(replace(OPTIONS, steps=2, out=tmp_path / "usual")) / "models/model.safetensors")
     assert all(torch.allclose(slow[name], began[name], atol=1e-8) for name in slow)
     assert any(not torch.allclose(usual[name], slow[name], atol=1e-6) for name in slow)
