@@ -29,7 +29,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Contender:
-    """A method by its name, and a quicker form of it by which strengths are compared."""
+    """A method by its name, and a quicker form of it by which strengths are compared: itself, unless there is one."""
 
     name: str
     run: named.Reconstruct
@@ -50,7 +50,7 @@ class Contender:
             return Tuned(None, score(None, whole), ())
         begun = [self.quick.begin(batch.measurement) for batch in held]
         strength, curve = tune(lambda strength: score(strength, begun), named.TYPICAL[self.name])
-        best = score(strength, whole) if self.name in named.POSTERIOR else max(figure for _, figure in curve)
+        best = max(figure for _, figure in curve) if self.quick is self.run else score(strength, whole)
         return Tuned(strength, best, tuple(curve))
 
 
@@ -93,7 +93,10 @@ def contenders(
     wanted = [name for name in methods if name not in named.METHODS or named.applies(name, domain)]
     sampling = sampling if set(wanted) & set(named.POSTERIOR) else None
     quick = sampling and sampling.quick()
-    return {
-        name: Contender(name, named.reconstruction(name, bundle, sampling), named.reconstruction(name, bundle, quick))
-        for name in wanted
-    }
+
+    def contender(name: str) -> Contender:
+        run = named.reconstruction(name, bundle, sampling)
+        same = quick == sampling or name not in named.POSTERIOR
+        return Contender(name, run, run if same else named.reconstruction(name, bundle, quick))
+
+    return {name: contender(name) for name in wanted}

@@ -129,6 +129,15 @@ def test_no_strength_asks_the_network_again(method: str, monkeypatch: pytest.Mon
     assert torch.equal(again(tuned.strength), image), "whatever was tried before"
 
 
+def test_a_quicker_form_compares_strengths_only_where_there_is_one() -> None:
+    bundle = load_bundle(located("brain_flair_64"))
+    for samples in (1, 2, 8):
+        made = contenders(bundle, "kspace", ["a-fill", "tv"], Sampling(samples=samples))
+        assert made["tv"].quick is made["tv"].run
+        assert (made["a-fill"].quick is made["a-fill"].run) == (samples < 8)
+        assert made["a-fill"].quick.evaluations == min(samples, 2) * 5
+
+
 def test_strengths_are_tuned_on_validation_and_gains_are_paired(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, float | None]] = []
 
