@@ -74,6 +74,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """One that refuses connections, and that no other process can open meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
 def program(name: str, package: str) -> str:
     """Its path, or the test is skipped."""
     found = shutil.which(name)

@@ -15,7 +15,7 @@ from ambient_mri.pacs import dimse, transfer
 from ambient_mri.pacs.address import open_archive
 from ambient_mri.pacs.query import Query
 from ambient_mri.pacs.transfer import pull, push
-from tests.pacs.servers import Server, Write, free_port
+from tests.pacs.servers import Server, Write, silent_port
 
 Start = Callable[..., Server]
 JANUARY = Query(study_date="20260101-20260131")
@@ -121,8 +121,8 @@ def test_archives_that_answer_no_queries_get_everything(archive: Start, write_se
 
 
 def test_refusals_are_one_line_and_say_what_to_do(archive: Start, write_series: Write) -> None:
-    with pytest.raises(InputError, match=r"no connection. Check host and port"):
-        open_archive(f"dicom://ARCHIVE@127.0.0.1:{free_port()}", timeout=2).echo()
+    with silent_port() as port, pytest.raises(InputError, match=r"no connection. Check host and port"):
+        open_archive(f"dicom://ARCHIVE@127.0.0.1:{port}", timeout=2).echo()
     server = archive(known="FRIEND")
     _open(server, calling_ae="FRIEND").echo()
     with pytest.raises(InputError, match=r"does not know the AE title AMBIENTMRI. Have it added there"):

@@ -92,7 +92,7 @@ def test_a_night_and_the_same_night_again(
 def test_an_address_that_is_none_is_told_before_any_work(
     run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [f"dicom://PACS@127.0.0.1:{servers.free_port()}", "--work", str(tmp_path / "work"), "--method", "tv"]
+    words = ["dicom://PACS@127.0.0.1:104", "--work", str(tmp_path / "work"), "--method", "tv"]
     assert run([*words, "--study-date", "yesterday", "--push-to", "nonsense"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("nightly_pacs: error: 'nonsense': not the address of an archive")
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
     run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert run([f"dicom://PACS@127.0.0.1:{servers.free_port()}", "--work", str(tmp_path / "file" / "work")]) == 2
+    assert run(["dicom://PACS@127.0.0.1:104", "--work", str(tmp_path / "file" / "work")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("nightly_pacs: error: ")
 
@@ -111,7 +111,8 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
 def test_what_fails_is_named_and_the_rest_of_the_night_goes_on(
     run: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [f"dicom://PACS@127.0.0.1:{servers.free_port()}", "--work", str(tmp_path), "--method", "tv"]
-    assert run([*words, "--study-date", "yesterday"]) == 2
+    with servers.silent_port() as port:
+        words = [f"dicom://PACS@127.0.0.1:{port}", "--work", str(tmp_path), "--method", "tv"]
+        assert run([*words, "--study-date", "yesterday"]) == 2
     assert "no connection" in (tmp_path / "summary.md").read_text()
     assert "no connection" in capsys.readouterr().err
