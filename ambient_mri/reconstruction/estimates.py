@@ -70,9 +70,11 @@ def _consistent(prior: Prior, default: float) -> Callable[[Measurement], Solve]:
     from ambient_mri.sampling.one_step import consistent, one_step
 
     def begun(measurement: Measurement) -> Solve:
+        A = measurement.operator()
+        x_in = A.adjoint(measurement.y)
         with torch.inference_mode():
             expected = one_step(prior, measurement)
-        return lambda strength: consistent(measurement, expected, default if strength is None else strength)
+        return lambda strength: consistent(A, x_in, expected, default if strength is None else strength)
 
     return begun
 

@@ -28,9 +28,9 @@ from ambient_mri.prior.symmetry import STILL
 from ambient_mri.sampling.annealing import anneal
 from ambient_mri.sampling.noise import noise_like
 from ambient_mri.sampling.observation import Observation
+from ambient_mri.sampling.one_step import consistent
 from ambient_mri.sampling.prior_samples import Lifted, met
 from ambient_mri.sampling.proper import require_ambient
-from ambient_mri.solvers import conjugate_gradients
 
 CORRECTIONS = 0
 HIGHEST = 0.07
@@ -91,5 +91,4 @@ def a_fill(
         image = anneal(estimate, first + levels[0] * noise_like(first, rngs), rngs, levels)
         if math.isinf(strength):
             return image
-        lam = torch.full((len(observed), 1, 1, 1), strength, device=y.device)
-        return image + conjugate_gradients(A, A.adjoint(observed.residual(image)), lam, max_iterations=100)
+        return consistent(A, A.adjoint(y), image, strength)

@@ -23,19 +23,13 @@ def one_step(prior: Prior, measured: Measurement | Observation, *, consistency: 
         λ: squared noise over squared error of the network's image. None: the network's image as it is, which for
         a Gaussian prior is the posterior mean already.
     """
-    A = _operator(measured)
+    A = measured.operator() if isinstance(measured, Measurement) else measured.A
     x_in = A.adjoint(measured.y)
     estimate = prior.denoise(x_in, measured.noise_std.clamp_min(LOWEST_SIGMA).expand(len(x_in)), A)
-    return estimate if consistency is None else consistent(measured, estimate, consistency)
+    return estimate if consistency is None else consistent(A, x_in, estimate, consistency)
 
 
-def consistent(measured: Measurement | Observation, estimate: Tensor, lam: float) -> Tensor:
-    """argmin ‖Ax - y‖² + λ‖x - `estimate`‖²: the solve of `one_step`, which alone depends on λ."""
-    A = _operator(measured)
-    weight = torch.full((len(measured), 1, 1, 1), lam, device=estimate.device)
-    missed = A.adjoint(measured.y) - A.normal(estimate)
-    return estimate + conjugate_gradients(A, missed, weight, max_iterations=100)
-
-
-def _operator(measured: Measurement | Observation) -> Masked:
-    return measured.operator() if isinstance(measured, Measurement) else measured.A
+def consistent(A: Masked, x_in: Tensor, estimate: Tensor, lam: float) -> Tensor:
+    """argmin ‖Ax - y‖² + λ‖x - `estimate`‖² from x_in = Aᴴy: the solve of `one_step`, which alone depends on λ."""
+    weight = torch.full((len(x_in), 1, 1, 1), lam, device=x_in.device)
+    return estimate + conjugate_gradients(A, x_in - A.normal(estimate), weight, max_iterations=100)
