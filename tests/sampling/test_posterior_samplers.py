@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -245,6 +246,19 @@ def test_a_fill_trusts_what_was_measured() -> None:
     for sample in x:
         assert relative(observed.A.forward(sample), torch.where(mask, y, 0)) < 0.02
     assert relative(x[0], x[1]) > 0.02
+
+
+@pytest.mark.parametrize("strength", [0.03, 3.0])
+def test_a_fill_ends_with_the_solve_of_its_strength(strength: float) -> None:
+    """argmin ‖Ax - y‖² + λ‖x - h‖², h the image that it ends with where λ is infinite."""
+    mask = torch.tensor([1, 0, 1, 1, 1, 0, 1, 0], dtype=torch.bool).expand(2, 1, 1, 8)
+    y = complex_normal(2, 1, *SHAPE, rng=Generator().manual_seed(0))
+    observed = Observation(Masked(Fourier(), mask), y, torch.full((2,), 0.1), SHAPE)
+    prior = Ambient(Counted(), completed(RandomLines(2.0, 0.1)))
+    levels = schedule(4, 0.1, corrections=0, high=0.3)
+    x, h = (a_fill(prior, observed, generators(0, 2), levels, strength=lam) for lam in (strength, math.inf))
+    assert relative(strength * (x - h), observed.A.adjoint(observed.residual(x))) < 1e-3
+    assert relative(x, h) > 0.02
 
 
 def test_identity_shows_all() -> None:
